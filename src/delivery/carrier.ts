@@ -19,7 +19,16 @@ export type Outcome =
 
 export interface Carrier {
   readonly name: CarrierName;
-  /** Identifies the place a lane goes to, for concurrency and the circuit breaker; null when nowhere now. */
+  /**
+   * No due time of this carrier can lie further ahead: a later one was written under a wrong clock, and is made
+   * due when that is noticed. Absent where a job may be scheduled for any time.
+   */
+  readonly dueAheadMsMax?: number;
+  /**
+   * Identifies the place a lane goes to now, for concurrency and the circuit breaker; asked anew for each claim.
+   * The engine knows no job yet when it asks, so `destination` may be "": a lane that is no longer configured
+   * is then an endpoint of its own.
+   */
   endpointOf(lane: string, destination: string): string;
   /** Most attempts at once to one endpoint. */
   concurrencyMax(endpoint: string): number;

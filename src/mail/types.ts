@@ -60,6 +60,8 @@ export interface DkimVerdict {
   from_domain: string | null;
   /** Domains whose signatures are valid. */
   signed_by: string[];
+  /** Why nothing was verified, or what was left out: "DKIM is disabled", "12 more signatures ignored". */
+  reason?: string;
 }
 
 export interface DmarcVerdict {
@@ -79,6 +81,7 @@ export interface ArcVerdict {
   result: ArcResult;
   /** Sealing domains from the first set to the last. */
   chain: string[];
+  reason?: string;
 }
 
 export interface Authentication {

@@ -3,7 +3,9 @@
  * several hosts) will implement. The contract:
  *
  * - A promise that resolves means committed and synced to disk; one that rejects (StoreError) means nothing
- *   of that call was kept. Each call is one transaction; concurrent calls may share one sync.
+ *   of that call was kept. Each call is one transaction; concurrent calls may share one sync. Two exceptions:
+ *   actOnJobs() and prune() work in batches and may have done some of them; and when the disk fails in the
+ *   middle of the sync nobody can know, so a call that rejected may turn out to have been kept.
  * - Every call may be repeated after a failure. settle() of an unknown or already settled job does nothing.
  * - Claims live in the process's memory: after a restart whatever was in flight is due again at once.
  * - All times are wall-clock milliseconds since the epoch. Lists are newest first and paged by an opaque cursor.
@@ -132,7 +134,7 @@ export type Settlement =
 
 export interface Page<T> {
   items: T[];
-  /** null on the last page. */
+  /** null on the last page. A search that finds little may give a short, even empty, page that is not the last. */
   nextCursor: string | null;
 }
 
@@ -169,7 +171,7 @@ export interface QueueCount {
   carrier: CarrierName;
   state: JobState;
   count: number;
-  /** Creation time of the oldest such job. */
+  /** Creation time of the oldest such job; null for delivered ones. */
   oldestAt: number | null;
 }
 
@@ -182,7 +184,10 @@ export interface Store {
   getMessage(id: string): Promise<MessageRecord | null>;
   listMessages(filter: MessageFilter, page: PageQuery): Promise<Page<MessageRecord>>;
   readRaw(id: string): Promise<RawMessage | null>;
-  /** Adds these jobs, or makes existing ones of the same id pending, due, with attempts 0. Resolves with how many. */
+  /**
+   * Adds these jobs, or makes existing ones of the same id pending, due, with attempts 0. Resolves with how many;
+   * one in flight is left alone and counts, another message's is left alone and does not.
+   */
   replay(messageId: string, jobs: NewJob[]): Promise<number>;
 
   /** Lanes of this carrier that have unclaimed due jobs, at most `limit`. */
@@ -191,7 +196,7 @@ export interface Store {
   nextDueAt(carrier: CarrierName, now: number): Promise<number | null>;
   /** Marks up to `limit` due jobs of the lane as in flight (in memory) and returns them, oldest due first. */
   claim(carrier: CarrierName, lane: string, now: number, limit: number): Promise<ClaimedJob[]>;
-  /** The attempt's outcome; ends the claim. */
+  /** The attempt's outcome; ends the claim. When it rejects the claim stays, so repeat it until it resolves. */
   settle(jobId: string, settlement: Settlement): Promise<void>;
 
   listJobs(filter: JobFilter, page: PageQuery): Promise<Page<JobRecord>>;

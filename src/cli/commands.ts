@@ -1,0 +1,65 @@
+/**
+ * The command table. Help, parsing and suggestions are made from it; the order here is the order of `help`.
+ */
+
+import { type Command, EXIT, isOn } from "./command.ts";
+import { configCommands, validateCommand } from "./config_commands.ts";
+import { domainCommands } from "./domain.ts";
+import { messageCommands } from "./message.ts";
+import { queueCommands } from "./queue.ts";
+import { serverCommand } from "./server.ts";
+import { versionLine } from "../base/version.ts";
+
+/** Here, and not with the demo, so that the table stays light. */
+const demoCommand: Command = {
+  name: "demo",
+  summary: "Self-contained try-out in a temporary folder on free loopback ports",
+  usage: "[--once]",
+  flags: [{ name: "once", kind: "switch", summary: "ends by itself: 0 when all went as it should, else 1" }],
+  examples: ["demo", "demo --once"],
+  async run({ flags }) {
+    // It brings a name server and a mail client along, which nothing else needs.
+    const { runDemo } = await import("./demo/mod.ts");
+    return await runDemo({ once: isOn(flags, "once") });
+  },
+};
+
+const versionCommand: Command = {
+  name: "version",
+  summary: "Shows the version",
+  usage: "",
+  flags: [],
+  examples: [],
+  async run({ io }) {
+    io.out(versionLine() + "\n");
+    return EXIT.ok;
+  },
+};
+
+/** All commands but `help`, which needs the table itself and is the front desk's own. */
+export const COMMANDS: readonly Command[] = [
+  serverCommand,
+  validateCommand,
+  ...configCommands,
+  demoCommand,
+  ...domainCommands,
+  ...messageCommands,
+  ...queueCommands,
+  versionCommand,
+];
+
+/** Promised, and still to come: saying so beats "did you mean". */
+export const LATER_COMMANDS: ReadonlySet<string> = new Set([
+  "backup",
+  "ban",
+  "bench",
+  "completions",
+  "dkim",
+  "doctor",
+  "domain check",
+  "postfix",
+  "restore",
+  "suppression",
+  "token",
+  "webhook",
+]);

@@ -1,0 +1,77 @@
+/** `domain list|add|remove`: the domains that mail is accepted for, from the config and added here. */
+
+import { type Command, EXIT, type Invocation, isOn } from "./command.ts";
+import { CONTROL_FLAG, JSON_FLAG, onDaemon } from "./context.ts";
+import { segment } from "./control_client.ts";
+import { printable } from "../base/printable.ts";
+import { pageOf, printPage } from "./message.ts";
+
+/** `recipients: null` is a domain that takes everything, which "-" would hide. */
+async function runList(invocation: Invocation): Promise<number> {
+  const answer = await onDaemon(invocation, (client) => client.request("GET", "/v1/domains"));
+  const isJson = isOn(invocation.flags, "json");
+  const shown = isJson ? answer : {
+    items: pageOf(answer).items.map((item) => ({
+      ...item,
+      recipients: Array.isArray(item.recipients) ? item.recipients : "all",
+    })),
+  };
+  const columns = [["DOMAIN", "domain"], ["RECIPIENTS", "recipients"], ["FROM", "source"]] as const;
+  return printPage(invocation, shown, columns, "no domains: mail for nobody is accepted");
+}
+
+/** Whether the domain is well formed is the daemon's to say: it knows what it compares with. */
+async function runAdd(invocation: Invocation): Promise<number> {
+  const domain = invocation.args[0]!;
+  const recipients = invocation.flags.get("recipient");
+  const body = { domain, ...(recipients !== undefined && { recipients }) };
+  await onDaemon(invocation, (client) => client.request("POST", "/v1/domains", { body }));
+  invocation.io.out(`mail for ${printable(domain)} is accepted\n`);
+  return EXIT.ok;
+}
+
+/** Of a configured domain the daemon answers with where to take it out. */
+async function runRemove(invocation: Invocation): Promise<number> {
+  const domain = invocation.args[0]!;
+  const path = `/v1/domains/${segment(domain)}`;
+  await onDaemon(invocation, (client) => client.request("DELETE", path));
+  invocation.io.out(`mail for ${printable(domain)} is no longer accepted\n`);
+  return EXIT.ok;
+}
+
+export const domainCommands: readonly Command[] = [
+  {
+    name: "domain list",
+    summary: "Lists the domains that mail is accepted for",
+    usage: "[--json]",
+    flags: [JSON_FLAG, CONTROL_FLAG],
+    examples: ["domain list"],
+    run: runList,
+  },
+  {
+    name: "domain add",
+    summary: "Accepts mail for a domain, for all its addresses or only the named ones",
+    usage: "D [--recipient A]...",
+    flags: [
+      {
+        name: "recipient",
+        kind: "list",
+        placeholder: "A",
+        summary: "an address that exists there; repeatable",
+      },
+      CONTROL_FLAG,
+    ],
+    args: { min: 1, max: 1 },
+    examples: ["domain add example.org", "domain add example.org --recipient info@example.org"],
+    run: runAdd,
+  },
+  {
+    name: "domain remove",
+    summary: "No longer accepts mail for a domain that was added here",
+    usage: "D",
+    flags: [CONTROL_FLAG],
+    args: { min: 1, max: 1 },
+    examples: ["domain remove example.org"],
+    run: runRemove,
+  },
+];

@@ -1,0 +1,94 @@
+/**
+ * What a command may touch of the world outside: streams, environment, files, the clock. An argument
+ * everywhere, so that tests drive `main()` itself and see what a person would see.
+ */
+
+import type { Environment } from "../config/layers.ts";
+
+export interface CliIo {
+  out(text: string): void;
+  err(text: string): void;
+  /** Exact bytes to stdout; resolves when they are taken. */
+  outBytes(bytes: Uint8Array): Promise<void>;
+  env: Environment;
+  /** Reads at most one byte more than `bytesMax`, from pipes as well. */
+  readFile(path: string, bytesMax: number): Uint8Array;
+  /** Permission bits, or null where they can't be told. */
+  fileMode(path: string): number | null;
+  now(): number;
+}
+
+/** A write may take part of the bytes, into a pipe above all. */
+function writeAll(stream: { writeSync(bytes: Uint8Array): number }, bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.length;) at += stream.writeSync(bytes.subarray(at));
+}
+
+const READ_CHUNK_BYTES = 65_536;
+
+/** Never by size: a pipe has none, and a file may grow while it is read. */
+function readFile(path: string, bytesMax: number): Uint8Array {
+  const file = Deno.openSync(path, { read: true });
+  try {
+    const chunks: Uint8Array[] = [];
+    let total = 0;
+    while (total <= bytesMax) {
+      const chunk = new Uint8Array(Math.min(READ_CHUNK_BYTES, bytesMax + 1 - total));
+      const count = file.readSync(chunk);
+      if (count === null || count === 0) break;
+      chunks.push(chunk.subarray(0, count));
+      total += count;
+    }
+    const whole = new Uint8Array(total);
+    let at = 0;
+    for (const chunk of chunks) {
+      whole.set(chunk, at);
+      at += chunk.length;
+    }
+    return whole;
+  } finally {
+    file.close();
+  }
+}
+
+function fileMode(path: string): number | null {
+  try {
+    return Deno.statSync(path).mode;
+  } catch {
+    // Gone, or in a directory we may not enter: whoever reads the file will say so.
+    return null;
+  }
+}
+
+/** Without full permission the environment can't be listed, only asked. */
+function environmentNames(): string[] {
+  try {
+    return Object.keys(Deno.env.toObject());
+  } catch {
+    // Then misspelled variables go unnoticed, which is what the permission asks for.
+    return [];
+  }
+}
+
+function environmentGet(name: string): string | undefined {
+  try {
+    return Deno.env.get(name);
+  } catch {
+    // A variable outside the permission is a variable that is not set.
+    return undefined;
+  }
+}
+
+/** The real world. */
+export function systemIo(): CliIo {
+  return {
+    out: (text) => writeAll(Deno.stdout, new TextEncoder().encode(text)),
+    err: (text) => writeAll(Deno.stderr, new TextEncoder().encode(text)),
+    outBytes: async (bytes) => {
+      for (let at = 0; at < bytes.length;) at += await Deno.stdout.write(bytes.subarray(at));
+    },
+    env: { get: environmentGet, names: environmentNames },
+    readFile,
+    fileMode,
+    now: Date.now,
+  };
+}

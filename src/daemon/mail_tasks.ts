@@ -1,0 +1,39 @@
+/**
+ * The work on one mail's bytes that leaves the main thread: verification, payloads, attachments. Imported by
+ * the worker's entry, and directly where there are no threads (tests).
+ */
+
+import { systemClock } from "../base/clock.ts";
+import { createResolver } from "../base/resolver.ts";
+import type { TaskHandlers } from "../base/worker_seat.ts";
+import { buildPayload } from "../events/payload.ts";
+import type { PayloadInput } from "../events/types.ts";
+import { authenticate } from "../inbound/authenticate.ts";
+import type { AuthenticationInput } from "../inbound/auth_types.ts";
+import { extractAttachment } from "../mail/parse.ts";
+import type { RawMessage } from "../store/types.ts";
+
+export interface MailTasksInit {
+  dnsServers: readonly string[];
+  dnsTimeoutMs: number;
+}
+
+export interface AttachmentInput {
+  raw: RawMessage;
+  /** From 0, in the payload's order. */
+  index: number;
+}
+
+export function mailTasks(init: unknown): TaskHandlers {
+  const { dnsServers, dnsTimeoutMs } = init as MailTasksInit;
+  const resolver = createResolver({ servers: dnsServers, timeoutMs: dnsTimeoutMs, clock: systemClock });
+  return {
+    authenticate: (input) => authenticate(input as AuthenticationInput, { resolver, clock: systemClock }),
+    payload: (input) => buildPayload(input as PayloadInput),
+    attachment: (input) => {
+      const { raw, index } = input as AttachmentInput;
+      return extractAttachment(raw, index);
+    },
+    close: () => resolver.close(),
+  };
+}

@@ -1,0 +1,42 @@
+/**
+ * When is the next attempt? Pure: the clock, the dice and what the receiver asked for are arguments. The steps
+ * widen to an hour and stay there until the job's age limit; the 20 % either way keep a thousand jobs that
+ * failed together from coming back together.
+ */
+
+const RETRY_DELAYS_MS = [5_000, 30_000, 2 * 60_000, 10 * 60_000, 30 * 60_000];
+const RETRY_DELAY_MS_LAST = 60 * 60_000;
+const JITTER = 0.2;
+
+/** What a receiver may ask for with Retry-After; longer wishes are cut to this. */
+export const RETRY_AFTER_MS_MAX = 60 * 60_000;
+
+/** No due time lies further ahead than this: a later one was written under a wrong clock. */
+export const DUE_AHEAD_MS_MAX = RETRY_DELAY_MS_LAST * (1 + JITTER);
+
+export interface RetryQuestion {
+  /** Attempts made so far, the one that just failed included: 1 or more. */
+  attempts: number;
+  nowMs: number;
+  expiresAtMs: number;
+  /** What the other side asked for, if it did. */
+  retryAfterMs?: number | undefined;
+  /** 0 to 1, as Math.random(). */
+  random: () => number;
+}
+
+/**
+ * The wall-clock time of the next attempt, or null when the job's time is up. A wait that would pass the age
+ * limit is cut to it, so that the last attempt is made at the limit and not up to an hour before.
+ */
+export function nextAttemptAt(question: RetryQuestion): number | null {
+  const { attempts, nowMs, expiresAtMs, retryAfterMs, random } = question;
+  if (nowMs >= expiresAtMs) return null;
+  const stepMs = RETRY_DELAYS_MS[Math.max(1, attempts) - 1] ?? RETRY_DELAY_MS_LAST;
+  const jitteredMs = stepMs * (1 + JITTER * (2 * random() - 1));
+  // The receiver's wish replaces the step: no sooner, and with jitter on top so that not all come at once.
+  const delayMs = retryAfterMs === undefined
+    ? jitteredMs
+    : Math.min(RETRY_AFTER_MS_MAX, Math.max(0, retryAfterMs)) * (1 + JITTER / 2 * random());
+  return Math.min(Math.round(nowMs + delayMs), expiresAtMs);
+}

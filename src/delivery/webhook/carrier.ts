@@ -1,0 +1,194 @@
+/**
+ * Webhooks as a carrier: a job becomes one signed POST. Where it goes is asked anew for each attempt, so a
+ * corrected route or a new secret helps jobs that wait; a job whose route is gone goes to the address it was
+ * made for. Each attempt has its own timestamp and signature under the job's one stable id.
+ *
+ * Failure rules: what the receiver or the network does becomes an Outcome (answer.ts). A payload that can't be
+ * built is built once more without parsing, because a mail that kills its parser is owed all the same; if that
+ * fails too (the message can't be read), it is thrown, and the engine defers without blaming the receiver.
+ */
+
+import type { Clock } from "../../base/clock.ts";
+import { messageOf } from "../../base/errors.ts";
+import type { Logger } from "../../base/log.ts";
+import { VERSION } from "../../base/version.ts";
+import type { Config } from "../../config/schema.ts";
+import { routesOf } from "../../events/jobs.ts";
+import type { PayloadInput } from "../../events/types.ts";
+import type { ClaimedJob } from "../../store/types.ts";
+import type { Carrier, Outcome } from "../carrier.ts";
+import { DUE_AHEAD_MS_MAX } from "../schedule.ts";
+import { outcomeOf, reasonOf } from "./answer.ts";
+import { DestinationError, DestinationGuard } from "./guard.ts";
+import { HttpPoster } from "./http_post.ts";
+import { sign } from "./sign.ts";
+
+export type WebhookConfig = Pick<
+  Config,
+  | "routes"
+  | "webhook_url"
+  | "webhook_secret"
+  | "webhook_secret_next"
+  | "webhook_bearer_token"
+  | "webhook_timeout"
+  | "webhook_concurrency"
+  | "webhook_inline_max"
+  | "webhook_max_age"
+  | "webhook_allow_private"
+>;
+
+export interface WebhookDeps {
+  /** As it stands now; `webhook_secret` is the generated one where none is configured. */
+  config: () => WebhookConfig;
+  lookupHost: (name: string) => Promise<string[]>;
+  /** Builds the body, off the main thread. May reject; the signal ends it early. */
+  buildPayload: (input: PayloadInput, signal?: AbortSignal) => Promise<Uint8Array>;
+  /** Base of the URLs in payloads, without a trailing slash. */
+  baseUrl: () => string;
+  /** Hex key of the signed URLs. */
+  urlKey: string;
+  clock: Clock;
+  log: Logger;
+  /** Certificate authorities to trust instead of the usual ones, PEM. */
+  ca?: string[];
+}
+
+export interface WebhookTarget {
+  url: string;
+  /** Each signs. */
+  secrets: string[];
+}
+
+/** Where a lane's webhooks go now, or null when no route has that match any more. */
+export function targetOf(config: WebhookConfig, lane: string): WebhookTarget | null {
+  const global = [config.webhook_secret, config.webhook_secret_next].filter((s) => s !== undefined);
+  const route = routesOf(config).find((candidate) => candidate.match === lane);
+  return route ? { url: route.url, secrets: route.secret ? [route.secret] : global } : null;
+}
+
+export function createWebhookCarrier(deps: WebhookDeps): Carrier {
+  return new WebhookCarrier(deps);
+}
+
+class WebhookCarrier implements Carrier {
+  readonly name = "webhook";
+  readonly dueAheadMsMax = DUE_AHEAD_MS_MAX;
+  readonly #deps: WebhookDeps;
+  readonly #guard: DestinationGuard;
+  readonly #poster: HttpPoster;
+
+  constructor(deps: WebhookDeps) {
+    this.#deps = deps;
+    this.#guard = new DestinationGuard(deps);
+    this.#poster = new HttpPoster(deps.clock, deps.ca);
+  }
+
+  endpointOf(lane: string, destination: string): string {
+    return targetOf(this.#deps.config(), lane)?.url ?? (destination || `removed route ${lane}`);
+  }
+
+  concurrencyMax(): number {
+    return this.#deps.config().webhook_concurrency;
+  }
+
+  async attempt(job: ClaimedJob, signal: AbortSignal): Promise<Outcome> {
+    const config = this.#deps.config();
+    const found = targetOf(config, job.lane);
+    const secrets = found?.secrets ?? [config.webhook_secret, config.webhook_secret_next].filter((s) => !!s);
+    const url = URL.parse(found?.url ?? job.destination);
+    if (!url) return { kind: "deferred", code: null, error: "Cannot deliver: the URL is not valid" };
+    if (secrets.length === 0) throw new Error("Cannot sign: there is no webhook secret");
+    const body = await this.#build(job, signal);
+    return await this.#deliver(job, url, secrets as string[], body, signal);
+  }
+
+  async close(): Promise<void> {
+    this.#poster.close();
+  }
+
+  async #build(job: ClaimedJob, signal: AbortSignal): Promise<Uint8Array> {
+    const { config, baseUrl, urlKey, clock, log } = this.#deps;
+    const input: PayloadInput = {
+      record: job.message,
+      raw: job.raw,
+      recipients: job.recipients,
+      inlineBytesMax: config().webhook_inline_max,
+      baseUrl: baseUrl().replace(/\/+$/, ""),
+      urlKey,
+      nowMs: clock.now(),
+    };
+    try {
+      return await endedBy(signal, this.#deps.buildPayload(input, signal));
+    } catch (error) {
+      if (signal.aborted) throw error;
+      log.warn("Cannot parse the message for its webhook: sent without", {
+        message_id: job.messageId,
+        request_id: job.message.requestId,
+        error: messageOf(error),
+      });
+      return await endedBy(signal, this.#deps.buildPayload({ ...input, skipParse: true }, signal));
+    }
+  }
+
+  /** One deadline over all of it: name, connection, request, answer. */
+  async #deliver(
+    job: ClaimedJob,
+    url: URL,
+    secrets: string[],
+    body: Uint8Array,
+    signal: AbortSignal,
+  ): Promise<Outcome> {
+    const { clock, config } = this.#deps;
+    const over = new AbortController();
+    const abort = () => over.abort();
+    const timer = clock.timer(config().webhook_timeout, abort);
+    signal.addEventListener("abort", abort, { once: true });
+    if (signal.aborted) abort();
+    try {
+      const addresses = await endedBy(
+        over.signal,
+        this.#guard.addressesOf(url, config().webhook_allow_private),
+      );
+      const headers = this.#headers(job, secrets, body);
+      const answer = await this.#poster.post({ url, addresses, headers, body, signal: over.signal });
+      return outcomeOf(answer, clock.now());
+    } catch (error) {
+      return { kind: "deferred", code: null, error: this.#errorText(error, over.signal) };
+    } finally {
+      timer.cancel();
+      signal.removeEventListener("abort", abort);
+    }
+  }
+
+  #errorText(error: unknown, over: AbortSignal): string {
+    if (over.aborted) {
+      return `Cannot deliver: no answer within ${this.#deps.config().webhook_timeout / 1000} s`;
+    }
+    if (error instanceof DestinationError) return error.message;
+    return `Cannot deliver: ${reasonOf(error)}`;
+  }
+
+  #headers(job: ClaimedJob, secrets: string[], body: Uint8Array): Record<string, string> {
+    const timestamp = Math.floor(this.#deps.clock.now() / 1000);
+    const { webhook_bearer_token: token } = this.#deps.config();
+    return {
+      "content-type": "application/json",
+      "user-agent": `GoMail/${VERSION}`,
+      "webhook-id": job.id,
+      "webhook-timestamp": String(timestamp),
+      "webhook-signature": sign(secrets, job.id, timestamp, body),
+      "x-request-id": job.message.requestId,
+      ...(token ? { authorization: `Bearer ${token}` } : {}),
+    };
+  }
+}
+
+/** The promise, or a rejection as soon as the signal aborts. */
+function endedBy<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(new Error("aborted"));
+    if (signal.aborted) return abort();
+    signal.addEventListener("abort", abort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+  });
+}

@@ -1,0 +1,72 @@
+/**
+ * The webhook bodies, field by field: what receivers parse, so names and order are a promise. GoMail's first
+ * fields come first, as they always did. Absent things are null or an empty list, never left out, so that a
+ * receiver in a typed language needs one shape (`content_id`, `content_base64` and `url` of an attachment,
+ * and the three forms of the raw message, are the exceptions: there only what applies is present).
+ */
+
+import type { Authentication, Connection, Verdict } from "../mail/types.ts";
+import type { MessageRecord, RawMessage } from "../store/types.ts";
+
+/** Everything a payload is made from; plain data, because it crosses to a worker thread. */
+export interface PayloadInput {
+  record: MessageRecord;
+  raw: RawMessage;
+  /** Those of the envelope's recipients that this job's route took. */
+  recipients: string[];
+  /** Above this the raw message and attachments are URLs, and text and html are cut. */
+  inlineBytesMax: number;
+  /** `public_url` without its trailing slash, or what stands in for it. */
+  baseUrl: string;
+  /** Hex key of the signed URLs. */
+  urlKey: string;
+  /** Wall clock, milliseconds; the URLs' lifetime counts from here. */
+  nowMs: number;
+  /** For a mail that the parser died on: everything but what parsing would say. */
+  skipParse?: boolean;
+}
+
+export interface AttachmentPayload {
+  /** As the sender named it, less control characters. Data, never a path to write to. Null without a name. */
+  filename: string | null;
+  content_type: string;
+  /** Bytes after decoding. */
+  size: number;
+  /** Without its angle brackets. */
+  content_id?: string;
+  disposition: string | null;
+  content_base64?: string;
+  url?: string;
+}
+
+export interface MailReceived {
+  event: "mail.received";
+  id: string;
+  /** Envelope sender; "" for the null reverse-path. */
+  sender: string;
+  recipient: string;
+  recipients: string[];
+  received_at: string;
+  raw?: string;
+  raw_base64?: string;
+  raw_url?: string;
+  size_bytes: number;
+  subject: string | null;
+  message_id: string | null;
+  from_header: string | null;
+  to_header: string | null;
+  headers: [name: string, value: string][];
+  text: string | null;
+  html: string | null;
+  attachments: AttachmentPayload[];
+  parse_status: "complete" | "partial";
+  connection: Connection;
+  authentication: Authentication;
+  verdict: Verdict;
+  metadata: {
+    request_id: string;
+    processing_time_ms: number;
+    size_bytes: number;
+    attachments: number;
+  };
+}

@@ -1,0 +1,93 @@
+/**
+ * The API on one page: the route table, and what every request goes through in which order. Routes are data;
+ * the router, the 405 answers, the metric labels and /openapi.json are all made from the same list, so none of
+ * them can forget one.
+ */
+
+import { Hono } from "hono";
+import type { TokenBuckets } from "../../guard/token_bucket.ts";
+import {
+  answerProblem,
+  authorize,
+  identify,
+  limit,
+  methodNotAllowed,
+  observe,
+  recover,
+  withDeadline,
+} from "./middleware.ts";
+import { describe } from "./openapi.ts";
+import { problem } from "./problem.ts";
+import { domainRoutes } from "./routes/domains.ts";
+import { healthRoutes } from "./routes/health.ts";
+import { inboundRoutes } from "./routes/inbound.ts";
+import { messageRoutes } from "./routes/messages.ts";
+import { openapiRoute } from "./routes/openapi.ts";
+import { queueRoutes } from "./routes/queue.ts";
+import type { ApiEnv, HttpDeps, Route } from "./types.ts";
+
+export interface AppOptions {
+  buckets: TokenBuckets;
+  /** Once true, answers close their connection. */
+  draining: () => boolean;
+}
+
+/** Every route there is. */
+export function routeTable(deps: HttpDeps): Route[] {
+  const routes: Route[] = [
+    ...inboundRoutes(deps),
+    ...healthRoutes(deps),
+    ...messageRoutes(deps),
+    ...queueRoutes(deps),
+    ...domainRoutes(deps),
+  ];
+  // The description describes itself as well.
+  const described: Route[] = [...routes, openapiRoute(() => describe(described, deps.version))];
+  return described;
+}
+
+export function createApp(deps: HttpDeps, options: AppOptions, routes = routeTable(deps)): Hono<ApiEnv> {
+  const app = new Hono<ApiEnv>();
+  // What the request is about, before anybody needs to know: the label, the methods, the route.
+  for (const [path, allow] of methodsByPath(routes)) {
+    app.all(pattern(path), async (c, next) => {
+      c.set("endpoint", path);
+      c.set("allow", allow);
+      await next();
+    });
+  }
+  for (const route of routes) {
+    app.on(route.method, pattern(route.path), async (c, next) => {
+      c.set("route", route);
+      await next();
+    });
+  }
+
+  app.use(observe(deps, options.draining));
+  app.use(identify(deps));
+  app.use(limit(deps, options.buckets));
+  app.use(authorize(deps));
+  for (const route of routes) app.on(route.method, pattern(route.path), withDeadline(deps, route));
+  for (const path of methodsByPath(routes).keys()) app.all(pattern(path), (c) => methodNotAllowed(c, deps));
+  app.notFound((c) => answerProblem(c, deps, problem("not_found", notFoundText(c.req.path))));
+  app.onError((error, c) => recover(c, deps, error));
+  return app;
+}
+
+/** `/v1/messages/{id}` as hono writes it. */
+function pattern(path: string): string {
+  return path.replace(/\{(\w+)\}/g, ":$1");
+}
+
+function methodsByPath(routes: readonly Route[]): Map<string, string[]> {
+  const methods = new Map<string, string[]>();
+  for (const { path, method } of routes) {
+    const own = method === "GET" ? ["GET", "HEAD"] : [method];
+    methods.set(path, [...methods.get(path) ?? [], ...own]);
+  }
+  return methods;
+}
+
+function notFoundText(path: string): string {
+  return path === "/mail/send" ? "Sending mail comes with a later version" : "There is nothing at this path";
+}

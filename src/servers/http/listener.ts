@@ -1,0 +1,215 @@
+/**
+ * A node:http server as a public door needs it: deadlines for headers and for slow readers, limits for headers
+ * and connections, and JSON answers even where no request could be parsed (RFC 9112; the core would answer those
+ * with an empty page or just close). node:http instead of Deno.serve, because that has no deadline for headers
+ * and takes requests without Host.
+ */
+
+import http, { type IncomingMessage, type ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
+import { getRequestListener, type HttpBindings } from "@hono/node-server";
+import { plainAddress } from "../../base/address.ts";
+import type { Clock } from "../../base/clock.ts";
+import { HTTP_STATUS, messageOf } from "../../base/errors.ts";
+import { newId } from "../../base/id.ts";
+import type { Logger } from "../../base/log.ts";
+import type { Metrics } from "../../base/metrics.ts";
+import { problem, problemBody, problemResponse } from "./problem.ts";
+import type { ApiEnv, HttpConfig, Problem } from "./types.ts";
+
+/** Room for a hundred X-Original-Recipient fields of full length. */
+const HEADER_BYTES_MAX = 64 * 1024;
+const CONNECTIONS_MAX = 4096;
+/** How long, and how much of, an unwanted body is still read after its answer. */
+const LINGER_MS = 5000;
+const LINGER_BYTES = 64 * 2 ** 20;
+
+export type Fetch = (request: Request, env: ApiEnv["Bindings"]) => Response | Promise<Response>;
+
+export interface ListenerOptions {
+  fetch: Fetch;
+  door: "api" | "control";
+  config: () => Pick<HttpConfig, "read_timeout" | "write_timeout" | "idle_timeout" | "handler_timeout">;
+  clock: Clock;
+  log: Logger;
+  metrics: Metrics;
+}
+
+/** The server, not listening yet. */
+export function createListener(options: ListenerOptions): http.Server {
+  const { read_timeout, idle_timeout, handler_timeout } = options.config();
+  const server = http.createServer({
+    headersTimeout: read_timeout,
+    // The body has its own deadline, which can still answer; this one is for a handler that never reads.
+    requestTimeout: read_timeout * 2 + handler_timeout,
+    connectionsCheckingInterval: Math.min(1000, Math.max(20, Math.round(read_timeout / 4))),
+    keepAliveTimeout: idle_timeout,
+    maxHeaderSize: HEADER_BYTES_MAX,
+    // The core's answer to a missing Host is not JSON; ours is below.
+    requireHostHeader: false,
+  });
+  // The core would drop headers over a number in silence, and with them recipients. Their bytes are limited.
+  server.maxHeadersCount = 0;
+  server.maxConnections = CONNECTIONS_MAX;
+  const busy = new WeakMap<Duplex, ServerResponse>();
+  const toHono = honoListener(options);
+  const serve = (incoming: IncomingMessage, outgoing: ServerResponse, expectsContinue: boolean) => {
+    busy.set(incoming.socket, outgoing);
+    watchReader(outgoing, options);
+    outgoing.on("finish", () => linger(incoming, options.clock));
+    toHono(incoming, outgoing, expectsContinue);
+  };
+  server.on("request", (incoming, outgoing) => serve(incoming, outgoing, false));
+  server.on("checkContinue", (incoming, outgoing) => serve(incoming, outgoing, true));
+  // RFC 9110 10.1.1 lets a server ignore an expectation that it does not know.
+  server.on("checkExpectation", (incoming, outgoing) => serve(incoming, outgoing, false));
+  server.on("connect", (_request, socket: Duplex) => {
+    rawAnswer(socket, problem("method_not_allowed", "This is no proxy"), options, true);
+  });
+  server.on("clientError", (error: Error & { code?: string }, socket: Duplex) => {
+    const running = busy.get(socket);
+    const inAnswer = running && running.headersSent && !running.writableFinished;
+    if (error.code === "ECONNRESET" || !socket.writable || inAnswer) return socket.destroy();
+    const idle = !running || running.writableFinished;
+    rawAnswer(socket, problemOf(error.code ?? ""), options, idle);
+  });
+  return server;
+}
+
+function problemOf(code: string): Problem {
+  if (code === "ERR_HTTP_REQUEST_TIMEOUT") {
+    return problem("request_timeout", "Request did not arrive in time");
+  }
+  if (code === "HPE_HEADER_OVERFLOW") {
+    return problem("headers_too_large", "Request headers are larger than we accept");
+  }
+  return problem("validation_error", "Cannot read the request: it is not valid HTTP/1.1");
+}
+
+/** Answers on a bare socket and closes it. `counted` is false when a handler's own line and count tell of this request. */
+function rawAnswer(socket: Duplex, answer: Problem, options: ListenerOptions, counted: boolean): void {
+  const requestId = newId();
+  const status = HTTP_STATUS[answer.problem];
+  if (counted) {
+    const { metrics, log } = options;
+    metrics.httpRequests.inc({ method: "other", endpoint: "other", status: String(status) });
+    metrics.errors.inc({ type: answer.problem });
+    if (answer.problem === "request_timeout") metrics.timeouts.inc();
+    const peer = (socket as Partial<IncomingMessage["socket"]>).remoteAddress;
+    log.info("HTTP request refused", {
+      error: answer.problem,
+      status,
+      request_id: requestId,
+      client: peer ? plainAddress(peer) : options.door,
+    });
+  }
+  const body = problemBody(answer, requestId);
+  socket.on("error", () => {
+    // The client went away while we told it what was wrong; nothing is left to do.
+  });
+  socket.end(
+    `HTTP/1.1 ${status} ${http.STATUS_CODES[status]}\r\nContent-Type: application/json\r\n` +
+      `Content-Length: ${new TextEncoder().encode(body).length}\r\nX-Request-ID: ${requestId}\r\n` +
+      `Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n` +
+      `${status === 405 ? "Allow: GET, HEAD, POST, DELETE\r\n" : ""}Connection: close\r\n\r\n${body}`,
+  );
+}
+
+/** Hands a parsed request to hono, after what the parser lets through and RFC 9112 3.2 does not. */
+function honoListener(options: ListenerOptions) {
+  const { fetch, door, log } = options;
+  const failed = (error: unknown): Response => {
+    // node-server's own errors are about the request target and Host; anything else is ours.
+    const theirs = error instanceof Error && error.name === "RequestError";
+    if (!theirs) log.error("HTTP request failed outside the app", { error: messageOf(error) });
+    const answer = theirs
+      ? problem("validation_error", "Cannot read the request: its target or Host is not valid")
+      : problem("internal_error", "Internal error");
+    return bare(answer);
+  };
+  const listeners = [false, true].map((expectsContinue) =>
+    getRequestListener(
+      (request, bindings) => {
+        const wrong = hostProblem((bindings as HttpBindings).incoming);
+        if (wrong) return bare(wrong);
+        return fetch(request, { ...(bindings as HttpBindings), door, expectsContinue });
+      },
+      {
+        overrideGlobalObjects: false,
+        autoCleanupIncoming: false,
+        hostname: "localhost",
+        errorHandler: failed,
+      },
+    )
+  );
+  return (incoming: IncomingMessage, outgoing: ServerResponse, expectsContinue: boolean) => {
+    listeners[expectsContinue ? 1 : 0]!(incoming, outgoing).catch((error) => {
+      log.error("HTTP answer failed", { error: messageOf(error) });
+      outgoing.destroy();
+    });
+  };
+}
+
+function bare(answer: Problem): Response {
+  const requestId = newId();
+  const response = problemResponse(answer, requestId);
+  response.headers.set("x-request-id", requestId);
+  return response;
+}
+
+/** HTTP/1.1 needs exactly one Host (RFC 9112 3.2). */
+function hostProblem(incoming: IncomingMessage): Problem | null {
+  const hosts = incoming.rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === "host").length;
+  if (hosts === 1 || (hosts === 0 && incoming.httpVersion === "1.0")) return null;
+  return problem(
+    "validation_error",
+    `Cannot read the request: it has ${hosts === 0 ? "no" : "more than one"} Host`,
+  );
+}
+
+/** Ends the connection of a client that takes nothing of its answer for write_timeout. */
+function watchReader(outgoing: ServerResponse, options: ListenerOptions): void {
+  const socket = outgoing.socket;
+  if (!socket) return;
+  const periodMs = options.config().write_timeout;
+  let seen = -1;
+  const look = () => {
+    // What waits in our buffer was counted as written already: progress is what has left it.
+    const gone = outgoing.headersSent ? socket.bytesWritten - socket.writableLength : -1;
+    if (gone >= 0 && gone === seen) {
+      options.log.info("HTTP client does not read its answer", {
+        client: plainAddress(socket.remoteAddress ?? ""),
+      });
+      options.metrics.timeouts.inc();
+      return socket.destroy();
+    }
+    seen = gone;
+    timer = options.clock.timer(periodMs, look);
+  };
+  let timer = options.clock.timer(periodMs, look);
+  outgoing.on("close", () => timer.cancel());
+}
+
+/**
+ * Reads on for a while when the answer came before the end of the body: closing at once would reset the connection,
+ * and a client that sends first and reads later would never see why (RFC 9112 9.6).
+ */
+function linger(incoming: IncomingMessage, clock: Clock): void {
+  if (incoming.complete || incoming.destroyed) return;
+  let bytes = 0;
+  const { socket } = incoming;
+  const timer = clock.timer(LINGER_MS, () => socket.destroySoon());
+  const stop = () => {
+    timer.cancel();
+    socket.off("close", stop);
+  };
+  incoming.on("data", (chunk: Uint8Array) => {
+    bytes += chunk.length;
+    if (bytes > LINGER_BYTES) socket.destroySoon();
+  });
+  incoming.on("error", () => {
+    // The client gave up sending what nobody wanted.
+  });
+  socket.on("close", stop);
+  incoming.on("end", stop).resume();
+}

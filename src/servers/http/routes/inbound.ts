@@ -1,0 +1,203 @@
+/**
+ * POST /mail/inbound (and its old name /email): the flow in, over HTTP. The stages are SMTP's, in SMTP's order:
+ * envelope, recipients, room, bytes, receive(); 200 is only said when receive() says that the mail is durable.
+ * A message/rfc822 body streams into the spool; JSON is read whole, because it has to be.
+ */
+
+import { Buffer } from "node:buffer";
+import { z } from "zod";
+import { type Refusal, refuse } from "../../../base/errors.ts";
+import type { Spooled } from "../../../store/types.ts";
+import { checkMedia, declaredLength, limitsOf, mediaType, readBody, readJson } from "../body.ts";
+import { envelopeOf, type Handed, headerInput } from "../envelope.ts";
+import { Intake, isRefusal } from "../intake.ts";
+import { type Finding, invalid, isProblem, json, refused } from "../problem.ts";
+import { inboundAnswer, inboundBody } from "../schemas.ts";
+import type { ApiContext, HttpDeps, Problem, Route } from "../types.ts";
+
+const RFC822 = "message/rfc822";
+const JSON_TYPE = "application/json";
+/** Writing a message from memory into the spool goes in pieces, so that the loop stays free. */
+const PIECE_BYTES = 256 * 1024;
+
+const originalHeaders = z.object({
+  "X-Original-Sender": z.string().optional().describe("With message/rfc822; <> for the null sender"),
+  "X-Original-Mail-From": z.string().optional().describe("Stands in for X-Original-Sender"),
+  "X-Original-Recipient": z.string().optional().describe("Repeatable or comma-separated"),
+  "X-Original-Client-Address": z.string().optional().describe("The true client; without it SPF is none"),
+  "X-Original-Client-Hostname": z.string().optional(),
+  "X-Original-Helo": z.string().optional(),
+});
+
+export function inboundRoutes(deps: HttpDeps): Route[] {
+  return ["/mail/inbound", "/email"].map((path): Route => ({
+    method: "POST",
+    path,
+    summary: path === "/email"
+      ? "Old name of /mail/inbound"
+      : "Hands a mail in; 200 means that it is durable",
+    access: "token",
+    parameters: [{ in: "header", schema: originalHeaders }],
+    body: { [RFC822]: null, [JSON_TYPE]: inboundBody },
+    answers: { 200: { description: "Stored and owed", schema: inboundAnswer } },
+    errors: ["validation_error", "payload_too_large", "unsupported_media_type", "rejected"],
+    handle: (c) => inbound(c, deps),
+  }));
+}
+
+async function inbound(c: ApiContext, deps: HttpDeps): Promise<Response | Problem> {
+  const wrongMedia = checkMedia(c, [RFC822, JSON_TYPE]);
+  if (wrongMedia) return wrongMedia;
+  const taken = mediaType(c) === RFC822 ? await takeRfc822(c, deps) : await takeJson(c, deps);
+  if (isProblem(taken)) return taken;
+  const { envelope, connection, spooled } = taken;
+  const requestId = c.get("requestId");
+  const receipt = await deps.flow.receive({
+    requestId,
+    protocol: "HTTP",
+    envelope,
+    connection,
+    spooled,
+    mayRefuse: true,
+  });
+  if (receipt.kind === "refused") return refused(receipt.refusal);
+  return json({
+    status: "success",
+    message_id: receipt.messageId,
+    request_id: requestId,
+    timestamp: new Date(receipt.receivedAt).toISOString(),
+    verdict: receipt.verdict,
+  });
+}
+
+type Taken = Handed & { spooled: Spooled };
+
+/** A refusal made at the door is counted and told here; those of receive() the flow tells itself. */
+function turnAway(
+  c: ApiContext,
+  deps: HttpDeps,
+  refusal: Refusal,
+  more: Record<string, unknown> = {},
+): Problem {
+  deps.metrics.emailsRejected.inc({ reason: refusal.reason });
+  c.get("log").info("Mail refused", {
+    protocol: "HTTP",
+    reason: refusal.reason,
+    code: refusal.code,
+    ...more,
+  });
+  return refused(refusal, more);
+}
+
+/** Recipients, then room: null when both are fine. */
+function checkEnvelope(c: ApiContext, deps: HttpDeps, handed: Handed, sizeBytes: number): Problem | null {
+  const { recipients } = handed.envelope;
+  if (recipients.length > deps.config().max_recipients) {
+    return turnAway(c, deps, refuse("too_many_recipients"));
+  }
+  for (const recipient of recipients) {
+    const refusal = deps.flow.checkRecipient(recipient);
+    if (refusal) return turnAway(c, deps, refusal, { recipient });
+  }
+  const full = deps.flow.checkStorage(sizeBytes);
+  return full && turnAway(c, deps, full);
+}
+
+async function takeRfc822(c: ApiContext, deps: HttpDeps): Promise<Taken | Problem> {
+  const input = headerInput(c);
+  const handed = Array.isArray(input) ? input : envelopeOf(input);
+  if (Array.isArray(handed)) return invalid(handed);
+  const wrong = checkEnvelope(c, deps, handed, declaredLength(c.env.incoming));
+  if (wrong) return wrong;
+  const bytesMax = deps.config().max_message_size;
+  const intake = new Intake(deps.flow.spool(), bytesMax);
+  const found: { refusal: Refusal | null } = { refusal: null };
+  const stop = (refusal: Refusal | null): Problem | null => {
+    found.refusal = refusal;
+    return refusal && refused(refusal);
+  };
+  try {
+    const problem = await readBody(c, limitsOf(c, deps, bytesMax), (chunk) => {
+      const result = intake.write(chunk);
+      return result instanceof Promise ? result.then(stop) : stop(result);
+    });
+    if (found.refusal) return turnAway(c, deps, await intake.abandon(found.refusal));
+    if (problem) {
+      const refusal = await intake.abandon(refuse("message_too_large"));
+      return problem.problem === "payload_too_large" ? turnAway(c, deps, refusal) : problem;
+    }
+    return await finish(c, deps, intake, handed);
+  } catch (error) {
+    c.get("log").error("Mail could not be spooled", { error });
+    return turnAway(c, deps, await intake.abandon(error));
+  }
+}
+
+async function finish(
+  c: ApiContext,
+  deps: HttpDeps,
+  intake: Intake,
+  handed: Handed,
+): Promise<Taken | Problem> {
+  const spooled = await intake.finish();
+  if (isRefusal(spooled)) return turnAway(c, deps, await intake.abandon(spooled));
+  // Nobody waits for the answer any more: what is not stored yet is not stored.
+  if (!c.get("signal").aborted) return { ...handed, spooled };
+  await spooled.discard();
+  return turnAway(c, deps, refuse("internal"));
+}
+
+async function takeJson(c: ApiContext, deps: HttpDeps): Promise<Taken | Problem> {
+  const bytesMax = deps.config().max_message_size;
+  // base64 takes four bytes for three; the rest is room for the envelope.
+  const body = await readJson(c, deps, inboundBody, Math.ceil(bytesMax * 4 / 3) + 2 ** 20);
+  if (isProblem(body)) return body;
+  const { value } = body;
+  const message = messageBytes(value);
+  const named = (name: string, text: string | null | undefined) =>
+    text == null ? null : { name, value: text };
+  const handed = envelopeOf({
+    sender: named("sender", value.sender),
+    recipients: [
+      ...value.recipient === undefined ? [] : [{ name: "recipient", value: value.recipient }],
+      ...(value.recipients ?? []).map((text, i) => ({ name: `recipients[${i}]`, value: text })),
+    ],
+    clientAddress: named("client_address", value.client_address),
+    clientHostname: named("client_hostname", value.client_hostname),
+    helo: named("helo", value.helo),
+    recipientName: "recipients",
+    senderName: "sender",
+  });
+  const findings = [
+    ...Array.isArray(handed) ? handed : [],
+    ...message instanceof Uint8Array ? [] : [message],
+  ];
+  if (Array.isArray(handed) || !(message instanceof Uint8Array)) return invalid(findings);
+  const wrong = checkEnvelope(c, deps, handed, message.length);
+  if (wrong) return wrong;
+  const intake = new Intake(deps.flow.spool(), bytesMax);
+  try {
+    for (let at = 0; at < message.length; at += PIECE_BYTES) {
+      const refusal = await intake.write(message.subarray(at, at + PIECE_BYTES));
+      if (refusal) return turnAway(c, deps, await intake.abandon(refusal));
+    }
+    return await finish(c, deps, intake, handed);
+  } catch (error) {
+    c.get("log").error("Mail could not be spooled", { error });
+    return turnAway(c, deps, await intake.abandon(error));
+  }
+}
+
+function messageBytes(value: z.infer<typeof inboundBody>): Uint8Array | Finding {
+  const { raw, raw_base64 } = value;
+  if ((raw === undefined) === (raw_base64 === undefined)) {
+    return { path: "raw", problem: raw === undefined ? "is missing (or raw_base64)" : "excludes raw_base64" };
+  }
+  if (raw !== undefined) return Buffer.from(raw, "utf8");
+  try {
+    return Uint8Array.fromBase64(raw_base64!);
+  } catch {
+    // Whatever is wrong with it, the answer is the same.
+    return { path: "raw_base64", problem: "is not valid base64" };
+  }
+}

@@ -1,0 +1,217 @@
+/**
+ * The API's shapes, each written once: requests are checked by these schemas, answers are typed by them, and
+ * /openapi.json is made from them. Names are snake_case and, where a webhook has the same thing, the webhook's.
+ */
+
+import { z } from "zod";
+import type { Authentication, Connection } from "../../mail/types.ts";
+import type { JobRecord, MessageRecord } from "../../store/types.ts";
+import type { DomainEntry, HealthReport } from "./types.ts";
+
+const time = z.iso.datetime().describe("RFC 3339, UTC");
+const id = z.string().describe("ULID");
+const verdict = z.enum(["accept", "quarantine"]);
+const carrier = z.enum(["webhook", "smtp"]);
+const jobState = z.enum(["pending", "held", "delivered", "dead", "dropped"]);
+/** Long enough for any address or lane, short enough for a database. */
+const word = z.string().min(1).max(1000);
+
+export const errorSchema = z.object({
+  error: z.string(),
+  message: z.string(),
+  details: z.record(z.string(), z.unknown()).optional(),
+  request_id: z.string(),
+});
+
+const connectionSchema = z.object({
+  client_address: z.string().nullable(),
+  client_hostname: z.string().nullable(),
+  client_helo: z.string().nullable(),
+  tls: z.object({ version: z.string(), cipher: z.string() }).nullable(),
+}) satisfies z.ZodType<Connection>;
+
+const authenticationSchema = z.object({
+  spf: z.looseObject({ result: z.string() }),
+  dkim: z.looseObject({ result: z.string() }),
+  dmarc: z.looseObject({ result: z.string() }),
+  arc: z.looseObject({ result: z.string() }),
+}).describe("As in the webhook's authentication");
+
+export const messageSchema = z.object({
+  id,
+  request_id: z.string(),
+  received_at: time,
+  sender: z.string().describe("Envelope sender; empty for the null reverse-path"),
+  recipients: z.array(z.string()),
+  subject: z.string().nullable(),
+  message_id: z.string().nullable(),
+  from_header: z.string().nullable(),
+  to_header: z.string().nullable(),
+  size_bytes: z.int(),
+  verdict,
+  connection: connectionSchema,
+  authentication: authenticationSchema,
+});
+
+export const jobSchema = z.object({
+  id: z.string(),
+  carrier,
+  lane: z.string(),
+  event: z.string(),
+  message_id: id,
+  recipients: z.array(z.string()),
+  state: jobState,
+  attempts: z.int(),
+  created_at: time,
+  due_at: time,
+  expires_at: time,
+  last_attempt_at: time.nullable(),
+  last_code: z.int().nullable(),
+  last_error: z.string().nullable(),
+});
+
+export const messageWithJobsSchema = messageSchema.extend({ jobs: z.array(jobSchema) });
+
+export function pageOf<T extends z.ZodType>(item: T) {
+  return z.object({ items: z.array(item), next_cursor: z.string().nullable() });
+}
+
+const paging = {
+  limit: z.coerce.number().int().min(1).max(500).default(50),
+  cursor: z.string().regex(/^[\w.~:+/=-]{1,500}$/, { error: "is not a cursor of ours" }).optional()
+    .describe("next_cursor of the page before"),
+};
+
+export const messageQuery = z.strictObject({
+  sender: z.string().max(1000).optional(),
+  recipient: word.optional(),
+  verdict: verdict.optional(),
+  ...paging,
+});
+
+export const jobQuery = z.strictObject({
+  carrier: carrier.optional(),
+  state: jobState.optional(),
+  lane: word.optional(),
+  message_id: word.optional(),
+  ...paging,
+});
+
+export const jobActions = ["hold", "release", "retry", "drop"] as const;
+
+export const jobActionBody = z.strictObject({
+  ids: z.array(word).min(1).max(1000).optional(),
+  state: jobState.optional(),
+  lane: word.optional(),
+  message_id: word.optional(),
+  carrier: carrier.optional(),
+  all: z.boolean().optional().describe("Needed, and then alone, to mean every job"),
+  dry_run: z.boolean().optional().describe("Counts and changes nothing"),
+});
+
+export const domainBody = z.strictObject({
+  domain: z.string().min(1).max(255),
+  recipients: z.array(word).min(1).max(10_000).nullish().describe("Absent or null: every local part"),
+});
+
+export const domainSchema = z.object({
+  domain: z.string(),
+  recipients: z.array(z.string()).nullable(),
+  source: z.enum(["config", "store"]),
+}) satisfies z.ZodType<DomainEntry>;
+
+export const inboundBody = z.object({
+  sender: z.string().max(1000).describe("Empty or <> for the null reverse-path"),
+  recipient: word.optional(),
+  recipients: z.array(word).min(1).max(10_000).optional(),
+  raw: z.string().optional().describe("The message as text"),
+  raw_base64: z.string().optional().describe("The message's exact bytes"),
+  client_address: z.string().max(100).nullish(),
+  client_hostname: z.string().max(255).nullish(),
+  helo: z.string().max(255).nullish(),
+});
+
+export const inboundAnswer = z.object({
+  status: z.literal("success"),
+  message_id: id,
+  request_id: z.string(),
+  timestamp: time,
+  verdict,
+});
+
+export const healthSchema = z.object({
+  status: z.enum(["healthy", "degraded", "unhealthy"]),
+  version: z.string(),
+  uptime: z.number().describe("Seconds"),
+  timestamp: time,
+  checks: z.record(
+    z.string(),
+    z.object({ status: z.enum(["ok", "degraded", "failed"]), detail: z.string().optional() }),
+  ),
+});
+
+export type MessageItem = z.infer<typeof messageSchema>;
+export type JobItem = z.infer<typeof jobSchema>;
+export type HealthItem = z.infer<typeof healthSchema>;
+
+const iso = (ms: number) => new Date(ms).toISOString();
+
+/** zod's loose objects have an index signature, which an interface never matches; the fields are the same. */
+const plainAuthentication = (a: Authentication) => ({
+  spf: { ...a.spf },
+  dkim: { ...a.dkim },
+  dmarc: { ...a.dmarc },
+  arc: { ...a.arc },
+});
+
+export function messageItem(record: MessageRecord): MessageItem {
+  return {
+    id: record.id,
+    request_id: record.requestId,
+    received_at: iso(record.receivedAt),
+    sender: record.mailFrom,
+    recipients: record.recipients,
+    subject: record.subject,
+    message_id: record.messageIdHeader,
+    from_header: record.fromHeader,
+    to_header: record.toHeader,
+    size_bytes: record.sizeBytes,
+    verdict: record.verdict,
+    connection: record.connection,
+    authentication: plainAuthentication(record.authentication),
+  };
+}
+
+export function jobItem(job: JobRecord): JobItem {
+  return {
+    id: job.id,
+    carrier: job.carrier,
+    lane: job.lane,
+    event: job.event,
+    message_id: job.messageId,
+    recipients: job.recipients,
+    state: job.state,
+    attempts: job.attempts,
+    created_at: iso(job.createdAt),
+    due_at: iso(job.dueAt),
+    expires_at: iso(job.expiresAt),
+    last_attempt_at: job.lastAttemptAt === null ? null : iso(job.lastAttemptAt),
+    last_code: job.lastCode,
+    last_error: job.lastError,
+  };
+}
+
+export function healthItem(
+  report: HealthReport,
+  version: string,
+  startedAt: number,
+  now: number,
+): HealthItem {
+  return {
+    status: report.status,
+    version,
+    uptime: Math.max(0, Math.round((now - startedAt) / 1000)),
+    timestamp: iso(now),
+    checks: report.checks,
+  };
+}

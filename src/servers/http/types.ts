@@ -1,0 +1,145 @@
+/**
+ * What the HTTP door needs from the house, and the shapes its own files share: a route as data (so that the
+ * router and /openapi.json are made from the same table), a problem as a value, and hono's context with what
+ * the middlewares put into it.
+ */
+
+import type { HttpBindings } from "@hono/node-server";
+import type { Context } from "hono";
+import type { ZodObject, ZodType } from "zod";
+import type { Clock } from "../../base/clock.ts";
+import type { HttpErrorType } from "../../base/errors.ts";
+import type { Logger } from "../../base/log.ts";
+import type { Metrics } from "../../base/metrics.ts";
+import type { Config } from "../../config/schema.ts";
+import type { InboundFlow } from "../../inbound/types.ts";
+import type { JobAction, JobFilter, Store } from "../../store/types.ts";
+
+export type HttpConfig = Pick<
+  Config,
+  | "port"
+  | "listen_address"
+  | "bearer_token"
+  | "rate_limit_per_minute"
+  | "rate_limit_burst"
+  | "rate_limit_exempt"
+  | "trusted_proxies"
+  | "read_timeout"
+  | "write_timeout"
+  | "idle_timeout"
+  | "handler_timeout"
+  | "max_message_size"
+  | "max_recipients"
+  | "metrics_enabled"
+  | "metrics_port"
+  | "metrics_path"
+  | "metrics_listen_address"
+  | "control_socket"
+>;
+
+export interface DomainEntry {
+  domain: string;
+  /** Addresses accepted; null takes every local part. */
+  recipients: string[] | null;
+  source: "config" | "store";
+}
+
+/** The flow's table of domains we accept mail for. */
+export interface DomainTable {
+  list(): DomainEntry[];
+  add(domain: string, recipients: string[] | null): Promise<"added" | "exists" | { problem: string }>;
+  remove(domain: string): Promise<"removed" | "unknown" | "configured">;
+}
+
+export interface HealthReport {
+  status: "healthy" | "degraded" | "unhealthy";
+  ready: boolean;
+  checks: Record<string, { status: "ok" | "degraded" | "failed"; detail?: string | undefined }>;
+}
+
+export interface AttachmentContent {
+  filename: string | null;
+  contentType: string;
+  content: Uint8Array;
+}
+
+export interface HttpDeps {
+  /** Read for each request, so a reload holds from the next one on. Ports and keep-alive hold from listen(). */
+  config: () => HttpConfig;
+  flow: InboundFlow;
+  store: Store;
+  domains: DomainTable;
+  /** Makes the message's webhooks due again; null when there is no such message. */
+  replay: (messageId: string) => Promise<number | null>;
+  queue: (action: JobAction, filter: JobFilter, dryRun: boolean) => Promise<number>;
+  /** The n-th attachment as the webhook's payload counts them, from 0. */
+  attachment: (messageId: string, n: number) => Promise<AttachmentContent | null>;
+  verifySignedPath: (path: string, query: URLSearchParams, nowMs: number) => boolean;
+  health: () => Promise<HealthReport>;
+  clock: Clock;
+  log: Logger;
+  metrics: Metrics;
+  version: string;
+  /** Wall clock, milliseconds. */
+  startedAt: number;
+  /** A listening unix socket handed over by systemd; then control_socket is neither made nor removed by us. */
+  controlFd?: number | undefined;
+}
+
+/** An answer that says no. Expected ones are returned as values; only bugs and broken machines throw. */
+export interface Problem {
+  problem: HttpErrorType;
+  message: string;
+  details?: Record<string, unknown> | undefined;
+  headers?: Record<string, string> | undefined;
+}
+
+/** What allowed the request; "none" and "wrong" did not. */
+export type Right = "control" | "token" | "signature" | "none" | "wrong";
+
+export interface ApiEnv {
+  Bindings: HttpBindings & {
+    door: "api" | "control";
+    /** The client waits for `100 Continue` before it sends the body. */
+    expectsContinue: boolean;
+  };
+  Variables: {
+    requestId: string;
+    log: Logger;
+    /** Address text of the client, behind trusted proxies; "control" on the control socket. */
+    client: string;
+    /** Route pattern, or "other": safe as a metric label. */
+    endpoint: string;
+    /** Methods that the path knows; empty for an unknown path. */
+    allow: string[];
+    route: Route | null;
+    right: Right;
+    /** Aborts when nobody waits for the handler's answer any more. */
+    signal: AbortSignal;
+  };
+}
+
+export type ApiContext = Context<ApiEnv>;
+
+export interface Answer {
+  description: string;
+  schema?: ZodType;
+  /** Default application/json. */
+  media?: string;
+}
+
+export interface Route {
+  method: "GET" | "POST" | "DELETE";
+  /** As OpenAPI writes it: `/v1/messages/{id}`. */
+  path: string;
+  summary: string;
+  /** open: no token and no rate limit; signed: a signed URL will do as well. */
+  access: "open" | "token" | "signed";
+  parameters?: { in: "path" | "query" | "header"; schema: ZodObject }[];
+  /** Media type -> schema; null for bytes. */
+  body?: Record<string, ZodType | null>;
+  answers: Record<number, Answer>;
+  /** What can go wrong besides what can always (401, 408, 429, 500, 503, 504). */
+  errors: readonly HttpErrorType[];
+  handle(c: ApiContext): Promise<Response | Problem> | Response | Problem;
+}

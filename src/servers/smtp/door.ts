@@ -1,0 +1,219 @@
+/**
+ * The SMTP doors as one thing to start, drain and close: listeners for SMTP, for Postfix's before-queue filter
+ * and for LMTP, the porter in front of them, and the sessions behind. Decides nothing about mail.
+ */
+
+import type { Socket } from "node:net";
+import { inRanges, plainAddress } from "../../base/address.ts";
+import type { Clock, Timer } from "../../base/clock.ts";
+import { newId } from "../../base/id.ts";
+import type { Logger } from "../../base/log.ts";
+import type { Metrics } from "../../base/metrics.ts";
+import { mergeWildcards } from "../../config/notation.ts";
+import type { Config } from "../../config/schema.ts";
+import { ConnectionGuard, type ConnectionLimits } from "../../guard/connections.ts";
+import type { InboundFlow } from "../../inbound/types.ts";
+import { type DialogueConfig, type DoorKind, newDialogue, type Peer } from "./dialogue.ts";
+import { SMTP_LIMITS, type SmtpLimits } from "./limits.ts";
+import { type Binder, Listener, type ListenerInfo, netBinder } from "./listener.ts";
+import { lookUpName, type ResolveHostname } from "./names.ts";
+import { Reporter } from "./reporter.ts";
+import { Session } from "./session.ts";
+import { type TlsConfig, TlsKeeper } from "./tls_keeper.ts";
+
+export type SmtpDoorConfig =
+  & Pick<Config, "smtp_listen" | "proxy_listen" | "lmtp_listen" | "xforward_peers">
+  & DialogueConfig
+  & ConnectionLimits
+  & TlsConfig;
+
+export interface SmtpDoorOptions {
+  /** Read anew whenever something is needed, so a reload holds at once; only the addresses are read once. */
+  config: () => SmtpDoorConfig;
+  /** Our name in greeting and certificate. */
+  hostname: () => string;
+  flow: InboundFlow;
+  clock: Clock;
+  log: Logger;
+  metrics: Metrics;
+  /** The forward-confirmed reverse name of an address. Absent: names are not looked up. */
+  resolveHostname?: ResolveHostname | undefined;
+  /** Sockets handed over by the service manager; a kind that is among them is not bound by its addresses. */
+  inherited?: readonly { kind: DoorKind; fd: number }[] | undefined;
+  limits?: Partial<SmtpLimits> | undefined;
+  binder?: Binder | undefined;
+}
+
+export interface SmtpDoor {
+  /** Loads the certificate and binds. What could not be bound is told in the result, and tried again. */
+  listen(): Promise<ListenerInfo[]>;
+  listeners(): ListenerInfo[];
+  /** False when the configured certificate can't be used; the one in use stays. */
+  reloadTls(): Promise<boolean>;
+  /** What makes the door less than whole, in sentences; empty when all is well. */
+  problems(): string[];
+  /** Stops accepting; idle sessions end with 421, the others after their mail. Resolves when all are gone. */
+  drain(): Promise<void>;
+  /** The hard end. */
+  close(): Promise<void>;
+  readonly activeCount: number;
+}
+
+/** Turned-away peers that may wait for their 421 to be read; more are cut off at once. */
+const TURNED_AWAY_MAX = 256;
+
+export function createSmtpDoor(options: SmtpDoorOptions): SmtpDoor {
+  return new Door(options);
+}
+
+class Door implements SmtpDoor {
+  #options: SmtpDoorOptions;
+  #limits: SmtpLimits;
+  #guard: ConnectionGuard;
+  #tls: TlsKeeper;
+  #reporter: Reporter;
+  #listeners: Listener[] = [];
+  #sessions = new Set<Session>();
+  /** Sockets that hear a last word, with the timers that cut them off. */
+  #leaving = new Map<Socket, Timer>();
+  #draining = false;
+  #onEmpty: (() => void)[] = [];
+
+  constructor(options: SmtpDoorOptions) {
+    const { config, hostname, clock, log, metrics } = options;
+    this.#options = options;
+    this.#limits = { ...SMTP_LIMITS, ...options.limits };
+    this.#guard = new ConnectionGuard(config, clock);
+    this.#tls = new TlsKeeper({ config, hostname, clock, log, metrics, pollMs: this.#limits.tlsPollMs });
+    this.#reporter = new Reporter({ clock, log, metrics });
+  }
+
+  get activeCount(): number {
+    return this.#sessions.size;
+  }
+
+  async listen(): Promise<ListenerInfo[]> {
+    const { config } = this.#options;
+    await this.#tls.start();
+    const { smtp_listen, proxy_listen, lmtp_listen } = config();
+    this.#listeners = [
+      ...this.#listenersOf("smtp", smtp_listen),
+      ...this.#listenersOf("proxy", proxy_listen),
+      ...this.#listenersOf("lmtp", lmtp_listen),
+    ];
+    await Promise.all(this.#listeners.map((listener) => listener.open()));
+    return this.listeners();
+  }
+
+  listeners(): ListenerInfo[] {
+    return this.#listeners.map((listener) => ({ ...listener.info }));
+  }
+
+  reloadTls(): Promise<boolean> {
+    return this.#tls.reload();
+  }
+
+  problems(): string[] {
+    return [...this.#listeners.map((listener) => listener.info.problem), this.#tls.problem]
+      .filter((problem) => problem !== null);
+  }
+
+  async drain(): Promise<void> {
+    this.#draining = true;
+    this.#tls.stop();
+    await Promise.all(this.#listeners.map((listener) => listener.close()));
+    for (const session of this.#sessions) session.conversation.drain();
+    if (this.#sessions.size === 0) return;
+    await new Promise<void>((resolve) => void this.#onEmpty.push(resolve));
+  }
+
+  async close(): Promise<void> {
+    this.#draining = true;
+    this.#tls.stop();
+    for (const session of this.#sessions) session.destroy();
+    for (const [socket, timer] of this.#leaving) {
+      timer.cancel();
+      socket.destroy();
+    }
+    this.#leaving.clear();
+    await Promise.all(this.#listeners.map((listener) => listener.close()));
+  }
+
+  #listenersOf(kind: DoorKind, addresses: readonly string[]): Listener[] {
+    const { clock, log, binder = netBinder, inherited = [] } = this.#options;
+    const shared = {
+      kind,
+      clock,
+      log,
+      binder,
+      retryMs: this.#limits.listenRetryMs,
+      onSocket: (socket: Socket) => this.#accept(kind, socket),
+    };
+    const handed = inherited.filter((entry) => entry.kind === kind);
+    if (handed.length > 0) {
+      return handed.map(({ fd }) => new Listener({ ...shared, configured: `fd:${fd}`, fd }));
+    }
+    return mergeWildcards(addresses).map((configured) => new Listener({ ...shared, configured }));
+  }
+
+  #accept(kind: DoorKind, socket: Socket): void {
+    const remote = socket.remoteAddress;
+    const address = remote ? plainAddress(remote) : null;
+    if (this.#draining) return this.#turnAway(socket, "421 4.3.2 Service is shutting down, try again later");
+    const admission = this.#guard.admit(address);
+    if (!admission.admitted) {
+      this.#reporter.turnedAway(admission.reason);
+      return this.#turnAway(socket, "421 4.7.0 Too many connections, try again later");
+    }
+    const mayForward = address === null || inRanges(address, this.#options.config().xforward_peers);
+    const peer: Peer = { address, allowlisted: admission.allowlisted, mayForward };
+    try {
+      this.#open(kind, socket, peer, admission.leave);
+    } catch (error) {
+      // One connection's failure is its own: the listener goes on.
+      admission.leave();
+      socket.destroy();
+      this.#options.log.error("SMTP session not opened", { error });
+    }
+  }
+
+  #open(kind: DoorKind, socket: Socket, peer: Peer, leave: () => void): void {
+    const { config, hostname, flow, clock, resolveHostname } = this.#options;
+    const limits = this.#limits;
+    const tls = () => this.#tls.current();
+    const tlsOffered = () => tls() !== null;
+    const dialogue = newDialogue({ kind, peer, limits, flow, config, hostname, tlsOffered });
+    const { address } = peer;
+    const name = kind === "smtp" && resolveHostname && address !== null
+      ? lookUpName(clock, limits.hostnameMs, () => resolveHostname(address))
+      : null;
+    const report = this.#reporter.session(newId(), dialogue, () => this.#sessions.size);
+    const events = {
+      ...report,
+      ended: () => {
+        this.#sessions.delete(session);
+        leave();
+        report.ended();
+        if (this.#sessions.size === 0) { for (const done of this.#onEmpty.splice(0)) done(); }
+      },
+    };
+    const session = new Session({ socket, dialogue, clock, events, tls, name });
+    this.#sessions.add(session);
+    report.began();
+    session.begin();
+  }
+
+  /** One line and out, before any work; whoever does not take the line is cut off a moment later. */
+  #turnAway(socket: Socket, text: string): void {
+    socket.on("error", () => socket.destroy());
+    if (this.#leaving.size >= TURNED_AWAY_MAX) return void socket.destroy();
+    const timer = this.#options.clock.timer(this.#limits.lingerMs, () => socket.destroy());
+    this.#leaving.set(socket, timer);
+    socket.on("close", () => {
+      timer.cancel();
+      this.#leaving.delete(socket);
+    });
+    socket.end(text + "\r\n");
+    socket.resume();
+  }
+}

@@ -1,0 +1,69 @@
+/**
+ * What one SMTP session may cost us, in time, bytes and patience. Constants, not configuration: RFC 5321
+ * 4.5.3 fixes the lower bounds, and nobody tunes these in anger. Tests pass smaller ones.
+ */
+
+export interface SmtpLimits {
+  /** How long a stranger must be silent before the greeting: long enough to see bytes sent with the ACK. */
+  greetWaitMs: number;
+  /** For each command, counted from the last answer, so that a trickle of bytes gains nothing (4.5.3.2.7). */
+  commandMs: number;
+  /** For all of DATA, plus the time max_message_size takes at `dataBytesPerSecond`. */
+  dataMs: number;
+  dataBytesPerSecond: number;
+  /** In every window of DATA at least windowMs/1000 x this many bytes must come in. */
+  rateWindowMs: number;
+  rateBytesPerSecondMin: number;
+  tlsHandshakeMs: number;
+  /** A peer that takes our answers no faster than this is gone. */
+  flushMs: number;
+  /** After our last word: time for the peer to read it before the socket is destroyed. */
+  lingerMs: number;
+  /** How long the client's reverse name may keep its first mail waiting, counted from the connection. */
+  hostnameMs: number;
+  /** 512 octets, plus room for the parameters of the extensions we offer (4.5.3.1.4, RFC 6531 3.4). */
+  commandBytesMax: number;
+  /** A line that has not ended here never will. */
+  lineBytesMax: number;
+  headerBytesMax: number;
+  headerLinesMax: number;
+  /** Input of one DATA is swallowed up to this many times max_message_size, then the line is cut. */
+  swallowFactor: number;
+  /** Unknown, malformed or misplaced commands in a session. */
+  errorsMax: number;
+  /** NOOP, RSET, VRFY, HELP and repeated hellos since the last accepted mail. */
+  junkMax: number;
+  /** Recipients refused in a session. */
+  rcptFailuresMax: number;
+  /** Mails in a session, for peers that are not on the allowlist. */
+  messagesMax: number;
+  /** Input kept while an answer is being made; over it the socket is paused. */
+  bufferedBytesMax: number;
+  listenRetryMs: number;
+  tlsPollMs: number;
+}
+
+export const SMTP_LIMITS: Readonly<SmtpLimits> = Object.freeze({
+  greetWaitMs: 2,
+  commandMs: 300_000,
+  dataMs: 600_000,
+  dataBytesPerSecond: 16 * 1024,
+  rateWindowMs: 60_000,
+  rateBytesPerSecondMin: 100,
+  tlsHandshakeMs: 30_000,
+  flushMs: 60_000,
+  lingerMs: 2_000,
+  hostnameMs: 3_000,
+  commandBytesMax: 2048,
+  lineBytesMax: 64 * 1024,
+  headerBytesMax: 256 * 1024,
+  headerLinesMax: 5_000,
+  swallowFactor: 4,
+  errorsMax: 15,
+  junkMax: 100,
+  rcptFailuresMax: 100,
+  messagesMax: 1_000,
+  bufferedBytesMax: 128 * 1024,
+  listenRetryMs: 30_000,
+  tlsPollMs: 30_000,
+});

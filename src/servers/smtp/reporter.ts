@@ -1,0 +1,93 @@
+/**
+ * What the doors count and write down. Strangers decide how much goes wrong, so lines are rationed: each kind
+ * of misbehaviour once for each session, and a quota for all sessions together. Counters count everything.
+ */
+
+import type { Clock } from "../../base/clock.ts";
+import { type RefusalReason, REFUSALS } from "../../base/errors.ts";
+import type { Logger } from "../../base/log.ts";
+import type { Metrics } from "../../base/metrics.ts";
+import type { TurnedAway } from "../../guard/connections.ts";
+import { TokenBuckets } from "../../guard/token_bucket.ts";
+import type { Dialogue } from "./dialogue.ts";
+import type { Note } from "./replies.ts";
+import type { SessionEvents } from "./session.ts";
+
+/** Lines about misbehaving peers in a minute, all kinds and peers together. */
+const LINES_PER_MINUTE = 120;
+
+export interface ReporterParts {
+  clock: Clock;
+  log: Logger;
+  metrics: Metrics;
+}
+
+export interface SessionReport extends SessionEvents {
+  began(): void;
+}
+
+export class Reporter {
+  #parts: ReporterParts;
+  #lines: TokenBuckets;
+
+  constructor(parts: ReporterParts) {
+    this.#parts = parts;
+    this.#lines = new TokenBuckets(parts.clock, 1);
+  }
+
+  turnedAway(reason: TurnedAway): void {
+    const { metrics, log } = this.#parts;
+    metrics.connectionsRejected.inc({ reason });
+    if (reason === "throttle") metrics.throttleRejections.inc();
+    if (this.#mayWrite()) log.info("SMTP connection turned away", { reason });
+  }
+
+  /** `active`: how many sessions are open. */
+  session(id: string, dialogue: Dialogue, active: () => number): SessionReport {
+    const { metrics, clock } = this.#parts;
+    const log = this.#parts.log.with({ session: id, door: dialogue.kind, client: dialogue.peer.address });
+    const seen = new Set<string>();
+    const startedAt = clock.monotonic();
+    const once = (key: string) => !seen.has(key) && !!seen.add(key) && this.#mayWrite();
+    return {
+      began() {
+        metrics.connectionsAccepted.inc();
+        metrics.activeConnections.set(active());
+      },
+      note(note: Note) {
+        metrics.errors.inc({ type: `smtp_${note}` });
+        if (once(note)) log.info("SMTP peer refused", { reason: note });
+      },
+      mailRefused(requestId: string, reason: RefusalReason) {
+        metrics.emailsRejected.inc({ reason });
+        metrics.emailsProcessed.inc({ status: REFUSALS[reason].code < 500 ? "deferred" : "rejected" });
+        if (once(reason)) log.info("mail refused at the door", { request_id: requestId, reason });
+      },
+      failed(error: unknown) {
+        metrics.errors.inc({ type: "smtp_internal" });
+        if (once("failed")) log.error("SMTP session failed", { error });
+      },
+      tlsStarted(version: string) {
+        metrics.tlsConnections.inc({ version });
+      },
+      tlsFailed() {
+        metrics.tlsHandshakeErrors.inc();
+        if (once("tls")) log.info("TLS handshake failed");
+      },
+      timedOut() {
+        metrics.timeouts.inc();
+      },
+      ended() {
+        metrics.activeConnections.set(active());
+        if (dialogue.kind === "smtp" && !dialogue.tls) metrics.plaintextConnections.inc();
+        const { mails, errors, tls } = dialogue;
+        const duration_ms = Math.round(clock.monotonic() - startedAt);
+        log.debug("SMTP session ended", { mails, errors, tls: tls?.version ?? null, duration_ms });
+      },
+    };
+  }
+
+  #mayWrite(): boolean {
+    return this.#lines.take("lines", { perMinute: LINES_PER_MINUTE, burst: LINES_PER_MINUTE }).allowed;
+  }
+}

@@ -1,0 +1,233 @@
+/**
+ * One connection: the socket under a Conversation. It moves bytes, keeps the deadlines of RFC 5321 4.5.3.2,
+ * slows a peer that is faster than the disk, drops one that does not take its answers, and changes the socket
+ * to TLS. Every way to end leads through #ended(), once.
+ */
+
+import type { Socket } from "node:net";
+import { type SecureContext, TLSSocket } from "node:tls";
+import type { Clock } from "../../base/clock.ts";
+import type { RefusalReason } from "../../base/errors.ts";
+import { Conversation, type Wire } from "./conversation.ts";
+import { Deadline } from "./deadline.ts";
+import type { Dialogue } from "./dialogue.ts";
+import type { NameLookup } from "./names.ts";
+import { type Note, REPLY } from "./replies.ts";
+
+/** What a session tells the door. */
+export interface SessionEvents {
+  note(note: Note): void;
+  mailRefused(requestId: string, reason: RefusalReason): void;
+  failed(error: unknown): void;
+  tlsStarted(version: string): void;
+  tlsFailed(): void;
+  timedOut(): void;
+  ended(): void;
+}
+
+export interface SessionParts {
+  socket: Socket;
+  dialogue: Dialogue;
+  clock: Clock;
+  events: SessionEvents;
+  tls: () => { context: SecureContext; minVersion: "TLSv1.2" | "TLSv1.3" } | null;
+  name: NameLookup | null;
+}
+
+export class Session implements Wire {
+  readonly conversation: Conversation;
+  #socket: Socket;
+  /** For what the peer owes us: a command, the rest of DATA, its part of the handshake. */
+  #deadline: Deadline;
+  /** For taking our answers, and at the end for going. */
+  #flushDeadline: Deadline;
+  #held = false;
+  #blocked = false;
+  #closing = false;
+  #isEnded = false;
+  #dataEndsAt = 0;
+  #windowBytes = 0;
+  #heldInWindow = false;
+
+  constructor(readonly parts: SessionParts) {
+    this.#socket = parts.socket;
+    this.conversation = new Conversation(parts.dialogue, this);
+    this.#deadline = new Deadline(parts.clock, () => this.#orDestroy(() => this.#deadlineMissed()));
+    this.#flushDeadline = new Deadline(parts.clock, () => this.destroy());
+    this.#listen(parts.socket);
+  }
+
+  /** Greets, after a short silence for peers that we don't know: who talks into it is no mail server. */
+  begin(): void {
+    const { peer, limits } = this.parts.dialogue;
+    if (peer.allowlisted) return this.conversation.greet();
+    this.#deadline.set(limits.greetWaitMs);
+  }
+
+  /** The hard end: nothing more is said. */
+  destroy(): void {
+    this.#socket.destroy();
+    this.parts.socket.destroy();
+    this.#ended();
+  }
+
+  #listen(socket: Socket): void {
+    socket.on("data", (chunk: Uint8Array) => {
+      if (!this.#closing) this.#orDestroy(() => this.conversation.feed(chunk));
+    });
+    socket.on("end", () => this.#orDestroy(() => this.#closing ? socket.end() : this.conversation.end()));
+    socket.on("drain", () => {
+      this.#blocked = false;
+      if (!this.#closing) this.#flushDeadline.clear();
+      this.#steer();
+    });
+    // A reset or a broken TLS record: the peer is gone, which "close" deals with.
+    socket.on("error", () => this.#tlsProblem());
+    socket.on("close", () => this.#ended());
+  }
+
+  /** A throw in a socket's or timer's callback would be the end of the process. */
+  #orDestroy(step: () => void): void {
+    try {
+      step();
+    } catch (error) {
+      this.parts.events.failed(error);
+      this.destroy();
+    }
+  }
+
+  #tlsProblem(): void {
+    if (this.conversation.phase === "tls" && !this.#isEnded) this.parts.events.tlsFailed();
+    this.destroy();
+  }
+
+  #ended(): void {
+    if (this.#isEnded) return;
+    this.#isEnded = true;
+    this.#deadline.stop();
+    this.#flushDeadline.stop();
+    this.parts.name?.cancel();
+    this.conversation.lost();
+    this.parts.events.ended();
+  }
+
+  // What the conversation asks for.
+
+  send(text: string): void {
+    // Text for the peer is ASCII, but for what a reload may put into the host name.
+    if (this.#isEnded || this.#socket.write(text, "utf8")) return;
+    this.#blocked = true;
+    this.#flushDeadline.set(this.parts.dialogue.limits.flushMs);
+    this.#steer();
+  }
+
+  hold(on: boolean): void {
+    this.#held = on;
+    this.#heldInWindow ||= on;
+    this.#steer();
+  }
+
+  /** After our last word input is read on and thrown away: closing over unread bytes would reset the reply. */
+  close(): void {
+    if (this.#closing || this.#isEnded) return;
+    this.#closing = true;
+    this.#deadline.clear();
+    this.#flushDeadline.set(this.parts.dialogue.limits.lingerMs);
+    this.#socket.end();
+    this.#socket.resume();
+  }
+
+  startTls(): void {
+    const tls = this.parts.tls();
+    if (!tls) return this.destroy();
+    const plain = this.parts.socket;
+    // Paused first: a read still under way would hand the ClientHello over as plain text.
+    plain.pause();
+    plain.removeAllListeners("data");
+    plain.removeAllListeners("end");
+    plain.removeAllListeners("drain");
+    const secure = new TLSSocket(plain, {
+      isServer: true,
+      secureContext: tls.context,
+      minVersion: tls.minVersion,
+    });
+    this.#socket = secure;
+    secure.on("secure", () => this.#orDestroy(() => this.#secured(secure)));
+    secure.on("error", () => this.#tlsProblem());
+    secure.on("close", () => this.#tlsProblem());
+  }
+
+  #secured(secure: TLSSocket): void {
+    const version = secure.getProtocol() ?? "unknown";
+    const cipher = secure.getCipher();
+    this.parts.events.tlsStarted(version);
+    this.conversation.secured({ version, cipher: cipher?.standardName ?? cipher?.name ?? "unknown" });
+    this.#listen(secure);
+  }
+
+  progressed(): void {
+    const { limits, config } = this.parts.dialogue;
+    switch (this.conversation.phase) {
+      case "command":
+        return this.#deadline.set(limits.commandMs);
+      case "tls":
+        return this.#deadline.set(limits.tlsHandshakeMs);
+      case "data": {
+        const sizeMs = config().max_message_size / limits.dataBytesPerSecond * 1000;
+        this.#dataEndsAt = this.parts.clock.monotonic() + limits.dataMs + sizeMs;
+        return this.#openWindow();
+      }
+      default:
+        return this.#deadline.clear();
+    }
+  }
+
+  note(note: Note): void {
+    this.parts.events.note(note);
+  }
+
+  mailRefused(requestId: string, reason: RefusalReason): void {
+    this.parts.events.mailRefused(requestId, reason);
+  }
+
+  failed(error: unknown): void {
+    this.parts.events.failed(error);
+  }
+
+  hostname(): Promise<string | null> {
+    return this.parts.name?.result ?? Promise.resolve(null);
+  }
+
+  #steer(): void {
+    if (this.#closing || this.#isEnded) return;
+    if (this.#held || this.#blocked) this.#socket.pause();
+    else this.#socket.resume();
+  }
+
+  #openWindow(): void {
+    this.#windowBytes = this.conversation.dataBytes;
+    this.#heldInWindow = this.conversation.waiting;
+    const leftMs = this.#dataEndsAt - this.parts.clock.monotonic();
+    this.#deadline.set(Math.min(leftMs, this.parts.dialogue.limits.rateWindowMs));
+  }
+
+  #deadlineMissed(): void {
+    const { conversation } = this;
+    const { limits } = this.parts.dialogue;
+    if (conversation.phase === "greeting") return conversation.greet();
+    if (conversation.phase === "tls") return this.#handshakeMissed();
+    if (conversation.phase === "data" && this.parts.clock.monotonic() < this.#dataEndsAt) {
+      const floor = limits.rateWindowMs / 1000 * limits.rateBytesPerSecondMin;
+      const slow = conversation.dataBytes - this.#windowBytes < floor;
+      // Time in which we ourselves stopped the peer proves nothing about it.
+      if (!slow || this.#heldInWindow || conversation.waiting) return this.#openWindow();
+    }
+    this.parts.events.timedOut();
+    conversation.dismiss(REPLY.timeout);
+  }
+
+  #handshakeMissed(): void {
+    this.parts.events.timedOut();
+    this.#tlsProblem();
+  }
+}

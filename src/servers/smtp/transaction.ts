@@ -1,0 +1,122 @@
+/**
+ * The mail transaction (RFC 5321 3.3): MAIL, RCPT and the gate to DATA. Order is enforced with 503, sizes and
+ * addresses are checked before anything is stored, and whether a recipient is ours is the flow's to say.
+ */
+
+import { parseMailbox } from "../../mail/address.ts";
+import { parsePathArgument } from "./command.ts";
+import { type Dialogue, forgetEnvelope } from "./dialogue.ts";
+import { type Answer, answer, refused, REPLY } from "./replies.ts";
+
+/** More RCPT commands than this many times max_recipients are repetitions, and a way to make LMTP answers long. */
+const REPEATED_RECIPIENTS_FACTOR = 2;
+
+interface MailParameters {
+  sizeBytes: number;
+  smtpUtf8: boolean;
+}
+
+export function mail(dialogue: Dialogue, argument: string): Answer {
+  if (!dialogue.hello) return REPLY.sayHello;
+  if (dialogue.mail) return REPLY.nestedMail;
+  if (dialogue.mails >= dialogue.limits.messagesMax && !dialogue.peer.allowlisted) return REPLY.tooManyMails;
+  const result = openMail(dialogue, argument);
+  // A MAIL that failed ends what XFORWARD said before it: the next MAIL may be about another client.
+  if (!result.text.startsWith("2")) forgetEnvelope(dialogue);
+  return result;
+}
+
+function openMail(dialogue: Dialogue, argument: string): Answer {
+  const parsed = parsePathArgument(argument, "FROM");
+  if (!parsed) return REPLY.mailSyntax;
+  const parameters = mailParameters(parsed.parameters, dialogue.hello!.extended);
+  if ("text" in parameters) return parameters;
+  if (parsed.path !== "") {
+    const mailbox = parseMailbox(parsed.path, { smtpUtf8: parameters.smtpUtf8 });
+    if ("problem" in mailbox) {
+      if (mailbox.problem === "utf8") return REPLY.needSmtpUtf8;
+      return mailbox.problem === "too_long" ? REPLY.senderTooLong : REPLY.badSender;
+    }
+  }
+  if (parameters.sizeBytes > dialogue.config().max_message_size) return REPLY.tooMuchDeclared;
+  const refusal = dialogue.flow.checkStorage(parameters.sizeBytes);
+  if (refusal) return refused(refusal);
+  dialogue.mail = { from: parsed.path, smtpUtf8: parameters.smtpUtf8 };
+  return answer("250 2.1.0 Ok");
+}
+
+/** SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8 (RFC 6531); all others get 555 (RFC 5321 4.1.1.11). */
+function mailParameters(given: Map<string, string | null>, extended: boolean): MailParameters | Answer {
+  const result: MailParameters = { sizeBytes: 0, smtpUtf8: false };
+  for (const [name, value] of given) {
+    // Parameters belong to extensions, and HELO has none.
+    if (!extended) return REPLY.unknownParameter;
+    switch (name) {
+      case "SIZE":
+        if (value === null || !/^\d{1,20}$/.test(value)) return REPLY.badArgument;
+        result.sizeBytes = Number(value);
+        break;
+      case "BODY":
+        if (value === null) return REPLY.badArgument;
+        // BINARYMIME comes with CHUNKING (RFC 3030), which is not offered.
+        if (value.toUpperCase() === "BINARYMIME") return REPLY.unknownParameter;
+        if (!/^(7BIT|8BITMIME)$/i.test(value)) return REPLY.badArgument;
+        break;
+      case "SMTPUTF8":
+        if (value !== null) return REPLY.badArgument;
+        result.smtpUtf8 = true;
+        break;
+      default:
+        return REPLY.unknownParameter;
+    }
+  }
+  return result;
+}
+
+export function recipient(dialogue: Dialogue, argument: string): Answer {
+  if (!dialogue.mail) return dialogue.hello ? REPLY.needMail : REPLY.sayHello;
+  const parsed = parsePathArgument(argument, "TO");
+  if (!parsed) return REPLY.rcptSyntax;
+  if (parsed.parameters.size > 0) return REPLY.unknownParameter;
+  const address = recipientAddress(parsed.path, dialogue.mail.smtpUtf8);
+  if (typeof address !== "string") return address;
+  const { path } = parsed;
+  const known = dialogue.recipients.has(address);
+  const max = dialogue.config().max_recipients;
+  if (!known && dialogue.recipients.size >= max) return REPLY.tooManyRecipients;
+  if (dialogue.recipientReplies >= max * REPEATED_RECIPIENTS_FACTOR) return REPLY.tooManyRecipients;
+  if (!known) {
+    const refusal = dialogue.flow.checkRecipient(address === POSTMASTER ? POSTMASTER : path);
+    if (refusal) {
+      const relay = refusal.reason === "relay_denied";
+      return { fault: "recipient", ...refused(refusal), ...(relay && { note: "relay_denied" }) };
+    }
+    dialogue.recipients.set(address, address === POSTMASTER ? POSTMASTER : path);
+  }
+  dialogue.recipientReplies++;
+  return answer("250 2.1.5 Ok");
+}
+
+/** The one recipient that needs no domain (RFC 5321 4.5.1); the flow knows whose postmaster it is. */
+const POSTMASTER = "postmaster";
+
+/** The address in the form that tells equal ones, or the answer to a bad one. */
+function recipientAddress(path: string, smtpUtf8: boolean): string | Answer {
+  if (path.toLowerCase() === POSTMASTER) return POSTMASTER;
+  const mailbox = parseMailbox(path, { smtpUtf8 });
+  if (!("problem" in mailbox)) return mailbox.address;
+  if (mailbox.problem === "utf8") return REPLY.needSmtpUtf8;
+  return mailbox.problem === "too_long" ? REPLY.recipientTooLong : REPLY.badRecipient;
+}
+
+export function data(dialogue: Dialogue, argument: string): Answer {
+  if (argument !== "") return REPLY.noArgument;
+  if (!dialogue.mail) return dialogue.hello ? REPLY.needMail : REPLY.sayHello;
+  return dialogue.recipients.size === 0 ? REPLY.needRecipient : REPLY.dataGo;
+}
+
+export function reset(dialogue: Dialogue, argument: string): Answer {
+  if (argument !== "") return REPLY.noArgument;
+  forgetEnvelope(dialogue);
+  return REPLY.noop;
+}

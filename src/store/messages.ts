@@ -1,0 +1,160 @@
+/**
+ * The tables messages, contents and events: one row of each per mail. See migrations/v001_initial.ts for why
+ * they are apart. Everything here is synchronous and runs in the transaction of whoever calls.
+ */
+
+import type { DatabaseSync } from "node:sqlite";
+import type { MessageFilter } from "./types.ts";
+import type { MessageRow, NewMessageRow, RawRow } from "./records.ts";
+import { all, first, run } from "./sql.ts";
+
+const MESSAGE_COLUMNS =
+  "m.id, m.received_at, m.mail_from, m.recipients, m.verdict, m.size_bytes, c.details, c.utf8";
+const RAW_COLUMNS = "c.head, c.body, c.blob_path, c.blob_offset, c.blob_bytes";
+const JOINED = "messages m JOIN contents c ON c.seq = m.seq";
+
+export type Seq<T> = T & { seq: number };
+
+function prepare(db: DatabaseSync) {
+  return {
+    insert: db.prepare(
+      `INSERT INTO messages (id, received_at, mail_from, recipients, verdict, size_bytes)
+        VALUES (?, ?, ?, ?, ?, ?)`,
+    ),
+    insertContent: db.prepare(
+      `INSERT INTO contents (seq, details, utf8, blob_path, blob_offset, blob_bytes, head, body)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+    ),
+    insertEvent: db.prepare("INSERT INTO events (type, message_seq, created_at) VALUES (?, ?, ?)"),
+    seqOf: db.prepare("SELECT seq FROM messages WHERE id = ?"),
+    byId: db.prepare(`SELECT ${MESSAGE_COLUMNS} FROM ${JOINED} WHERE m.id = ?`),
+    bySeq: db.prepare(`SELECT ${MESSAGE_COLUMNS} FROM ${JOINED} WHERE m.seq = ?`),
+    rawById: db.prepare(`SELECT ${RAW_COLUMNS} FROM ${JOINED} WHERE m.id = ?`),
+    rawBySeq: db.prepare(`SELECT ${RAW_COLUMNS} FROM contents c WHERE c.seq = ?`),
+    // Lets a scan jump over the gap that years of deleted messages leave.
+    newestBelow: db.prepare("SELECT max(seq) AS seq FROM messages WHERE seq < ?"),
+    // In JSON a quote inside an address has a backslash before it, so a comma and a quote begin an element.
+    slice: db.prepare(
+      `SELECT m.seq, ${MESSAGE_COLUMNS} FROM ${JOINED}
+        WHERE m.seq < ?1 AND m.seq >= ?2
+          AND (?3 IS NULL OR m.mail_from = ?3 COLLATE NOCASE)
+          AND (?4 IS NULL OR instr(lower(',' || substr(m.recipients, 2)), lower(',' || ?4)) > 0)
+          AND (?5 IS NULL OR m.verdict = ?5)
+        ORDER BY m.seq DESC LIMIT ?6`,
+    ),
+    // Row values compare like a sort key: goes on exactly after the last row of the batch before.
+    older: db.prepare(
+      `SELECT m.seq, m.received_at, c.blob_path,
+          EXISTS (SELECT 1 FROM jobs j WHERE j.message_seq = m.seq
+            AND j.state IN ('pending', 'held', 'dead')) AS owed
+        FROM ${JOINED}
+        WHERE (m.received_at, m.seq) > (?1, ?2) AND m.received_at < ?3
+        ORDER BY m.received_at, m.seq LIMIT ?4`,
+    ),
+    remove: db.prepare("DELETE FROM messages WHERE seq = ?"),
+    storedBytes: db.prepare("SELECT bytes FROM stored"),
+    knownBlobs: db.prepare(
+      `SELECT m.id FROM json_each(?) wanted
+        JOIN messages m ON m.id = wanted.value JOIN contents c ON c.seq = m.seq
+        WHERE c.blob_path IS NOT NULL`,
+    ),
+  };
+}
+
+/** A message old enough to go. */
+export interface OldMessage {
+  seq: number;
+  received_at: number;
+  blob_path: string | null;
+  owed: number;
+}
+
+export class Messages {
+  readonly #sql: ReturnType<typeof prepare>;
+
+  constructor(db: DatabaseSync) {
+    this.#sql = prepare(db);
+  }
+
+  /** The new row's sequence number; null when the id is there already, so that a repeated call is harmless. */
+  insert(row: NewMessageRow): number | null {
+    if (this.seqOf(row.id) !== null) return null;
+    const { lastInsertRowid } = this.#sql.insert.run(
+      row.id,
+      row.received_at,
+      row.mail_from,
+      row.recipients,
+      row.verdict,
+      row.size_bytes,
+    );
+    const seq = Number(lastInsertRowid);
+    this.#sql.insertContent.run(
+      seq,
+      row.details,
+      row.utf8,
+      row.blob_path,
+      row.blob_offset,
+      row.blob_bytes,
+      row.head,
+      row.body,
+    );
+    this.#sql.insertEvent.run("mail.received", seq, row.received_at);
+    return seq;
+  }
+
+  seqOf(id: string): number | null {
+    return first<{ seq: number }>(this.#sql.seqOf, id)?.seq ?? null;
+  }
+
+  get(id: string): MessageRow | null {
+    return first<MessageRow>(this.#sql.byId, id);
+  }
+
+  getBySeq(seq: number): MessageRow | null {
+    return first<MessageRow>(this.#sql.bySeq, seq);
+  }
+
+  raw(id: string): RawRow | null {
+    return first<RawRow>(this.#sql.rawById, id);
+  }
+
+  rawBySeq(seq: number): RawRow | null {
+    return first<RawRow>(this.#sql.rawBySeq, seq);
+  }
+
+  newestBelow(before: number): number | null {
+    return first<{ seq: number | null }>(this.#sql.newestBelow, before)?.seq ?? null;
+  }
+
+  /** Newest first, of the rows with `from <= seq < before`, those that match. */
+  slice(filter: MessageFilter, before: number, from: number, limit: number): Seq<MessageRow>[] {
+    const recipient = filter.recipient === undefined ? null : JSON.stringify(filter.recipient);
+    return all(
+      this.#sql.slice,
+      before,
+      from,
+      filter.sender ?? null,
+      recipient,
+      filter.verdict ?? null,
+      limit,
+    );
+  }
+
+  /** Messages received before `before`, oldest first, after the place (receivedAt, seq). */
+  older(before: number, after: { receivedAt: number; seq: number }, limit: number): OldMessage[] {
+    return all(this.#sql.older, after.receivedAt, after.seq, before, limit);
+  }
+
+  /** Contents, event and jobs go with it. */
+  remove(seq: number): void {
+    run(this.#sql.remove, seq);
+  }
+
+  storedBytes(): number {
+    return first<{ bytes: number }>(this.#sql.storedBytes)?.bytes ?? 0;
+  }
+
+  knownBlobs(ids: string[]): string[] {
+    return all<{ id: string }>(this.#sql.knownBlobs, JSON.stringify(ids)).map((row) => row.id);
+  }
+}

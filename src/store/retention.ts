@@ -1,0 +1,103 @@
+/**
+ * Lets old mail go: each hour whatever is older than retention_age, then the oldest until the rest weighs less
+ * than retention_bytes, in small batches with a breath between them, so that mail coming in does not notice.
+ * What is still owed stays (prune.ts). At the end unused space goes back to the file system.
+ *
+ * Failure rules: a failed round is logged and the next hour tries again; nothing else depends on it.
+ */
+
+import { type Clock, every, sleep, type Timer } from "../base/clock.ts";
+import { messageOf } from "../base/errors.ts";
+import type { Logger } from "../base/log.ts";
+import type { Store } from "./types.ts";
+
+const PERIOD_MS = 60 * 60 * 1000;
+/** After the start, when there is other work to do. */
+const FIRST_MS = 60 * 1000;
+const BATCH = 100;
+const BREATH_MS = 50;
+/** Batches in a round; what is left waits for the next one. */
+const BATCHES_MAX = 20_000;
+
+export interface RetentionLimits {
+  /** Milliseconds. */
+  retention_age: number;
+  retention_bytes?: number | undefined;
+}
+
+export interface RetentionOptions {
+  store: Pick<Store, "prune"> & { storedBytes(): Promise<number>; compact(): Promise<number> };
+  /** Asked in each round, so that a reload takes effect. */
+  config: () => RetentionLimits;
+  clock: Clock;
+  log: Logger;
+}
+
+export interface Retention {
+  start(): void;
+  /** Resolves when a round under way has ended, which is soon. */
+  stop(): Promise<void>;
+  /** One round now; resolves with how many messages went. */
+  run(): Promise<number>;
+}
+
+export function createRetention(options: RetentionOptions): Retention {
+  const { clock, log } = options;
+  const stopped = new AbortController();
+  let timer: Timer | null = null;
+  let running: Promise<number> | null = null;
+
+  const run = () => {
+    running ??= round(options, stopped.signal).catch((error) => {
+      log.error("Cannot delete old mail", { error: messageOf(error) });
+      return 0;
+    }).finally(() => running = null);
+    return running;
+  };
+  return {
+    run,
+    start() {
+      timer = clock.timer(FIRST_MS, () => {
+        run();
+        timer = every(clock, PERIOD_MS, async () => void await run());
+      });
+    },
+    async stop() {
+      stopped.abort();
+      timer?.cancel();
+      await running;
+    },
+  };
+}
+
+async function round(options: RetentionOptions, signal: AbortSignal): Promise<number> {
+  const { store, config, clock, log } = options;
+  const { retention_age, retention_bytes } = config();
+  const byAge = await repeat(options, signal, () => store.prune(clock.now() - retention_age, BATCH));
+  const bySize = retention_bytes === undefined ? 0 : await repeat(
+    options,
+    signal,
+    async () => await store.storedBytes() > retention_bytes ? store.prune(Number.MAX_SAFE_INTEGER, 10) : 0,
+  );
+  if (byAge + bySize > 0) {
+    log.info("Deleted old mail", { by_age: byAge, by_size: bySize, left_bytes: await store.storedBytes() });
+    await repeat(options, signal, () => store.compact());
+  }
+  return byAge + bySize;
+}
+
+/** Runs `step` until it says 0, or there is no time left; resolves with the sum of its answers. */
+async function repeat(
+  { clock }: RetentionOptions,
+  signal: AbortSignal,
+  step: () => Promise<number>,
+): Promise<number> {
+  let sum = 0;
+  for (let batches = 0; batches < BATCHES_MAX && !signal.aborted; batches++) {
+    const count = await step();
+    if (count === 0) break;
+    sum += count;
+    await sleep(clock, BREATH_MS, signal);
+  }
+  return sum;
+}

@@ -1,0 +1,215 @@
+/** Where values come from, and what is said when they are wrong. */
+
+import { assert, assertEquals, assertNotMatch, assertStringIncludes } from "@std/assert";
+import type { ConfigKey } from "../../src/config/schema.ts";
+import { test } from "../support/test.ts";
+import { briefly, failedOf, loadFrom, loadYaml, okOf } from "./support.ts";
+
+const denied = () => new Deno.errors.PermissionDenied("no");
+
+test("load() lets flags win over environment, environment over file, file over defaults", () => {
+  const files = { "/etc/gomail/gomail.yaml": "port: 1001\nmetrics_port: 1002\nmax_recipients: 7\n" };
+  const env = { MAIL_PORT: "2001", MAIL_METRICS_PORT: "2002" };
+  const { config, sources, file } = okOf(loadFrom({ files, env, flags: { port: "3001" } }));
+  assertEquals([config.port, config.metrics_port, config.max_recipients], [3001, 2002, 7]);
+  assertEquals(config.rate_limit_burst, 10);
+  const from = (name: ConfigKey) => sources.get(name);
+  assertEquals(
+    [from("port"), from("metrics_port"), from("max_recipients"), from("rate_limit_burst")],
+    ["flag --port", "env MAIL_METRICS_PORT", "file /etc/gomail/gomail.yaml", "default"],
+  );
+  assertEquals(file, "/etc/gomail/gomail.yaml");
+});
+
+test("load() looks for the file in the documented order", () => {
+  const files = { "/etc/gomail.yaml": "port: 1\n", "/x.yaml": "port: 2\n", "/y.yaml": "port: 3\n" };
+  assertEquals(okOf(loadFrom({ files })).file, "/etc/gomail.yaml");
+  assertEquals(okOf(loadFrom({ files, env: { MAIL_CONFIG: "/x.yaml" } })).config.port, 2);
+  assertEquals(
+    okOf(loadFrom({ files, env: { MAIL_CONFIG: "/x.yaml" }, configFile: "/y.yaml" })).config.port,
+    3,
+  );
+  assertEquals(okOf(loadFrom({ files, configFile: "/dev/null" })).file, null);
+  assertEquals(okOf(loadFrom({})).file, null);
+});
+
+test("load() refuses a named file that is missing, and any file that can't be read", () => {
+  const missing = failedOf(loadFrom({ configFile: "/none.yaml" }));
+  assertEquals(briefly(missing.problems), ["/none.yaml: does not exist"]);
+  const files = { "/etc/gomail/gomail.yaml": denied(), "/dir": new Error("Is a directory (os error 21)") };
+  assertEquals(briefly(failedOf(loadFrom({ files })).problems), [
+    "/etc/gomail/gomail.yaml: cannot be read: permission denied",
+  ]);
+  assertEquals(briefly(failedOf(loadFrom({ files, configFile: "/dir" })).problems), [
+    "/dir: cannot be read: it is a directory",
+  ]);
+});
+
+test("load() reads lists, booleans, numbers and routes from the environment", () => {
+  const env = {
+    MAIL_ADDITIONAL_DOMAINS: "a.example, B.example,",
+    MAIL_TLS_ENABLED: "no",
+    MAIL_STARTTLS_REQUIRED: "1",
+    MAIL_MAX_RECIPIENTS: "5",
+    MAIL_DNS_TIMEOUT: "7",
+    MAIL_ROUTES: '[{"match": "*@A.example", "url": "https://x.example/", "events": ["mail.received"]}]',
+    MAIL_LMTP_LISTEN: "off",
+    MAIL_SMTP_LISTEN: "0.0.0.0:25,[::]:25",
+    MAIL_WEBHOOK_URL: "",
+  };
+  const { config } = okOf(loadFrom({ env }));
+  assertEquals(config.additional_domains, ["a.example", "b.example"]);
+  assertEquals([config.tls_enabled, config.starttls_required, config.max_recipients], [false, true, 5]);
+  assertEquals([config.dns_timeout, config.lmtp_listen, config.smtp_listen], [7000, [], ["[::]:25"]]);
+  assertEquals(config.routes[0]!.match, "*@a.example");
+  assertEquals(config.routes[0]!.events, ["mail.received"]);
+  assertEquals(config.webhook_url, undefined);
+});
+
+test("load() keeps GoMail's names in the environment", () => {
+  const env = { API_BEARER_TOKEN: "abc", MAIL_HOSTNAME: "mx.example.com" };
+  const { config, sources } = okOf(loadFrom({ env }));
+  assertEquals([config.bearer_token, config.mail_hostname], ["abc", "mx.example.com"]);
+  assertEquals(sources.get("bearer_token"), "env API_BEARER_TOKEN");
+  const both = okOf(loadFrom({ env: { ...env, MAIL_BEARER_TOKEN: "def" } }));
+  assertEquals(both.config.bearer_token, "def");
+  assertEquals(briefly(both.warnings), [
+    "bearer_token: API_BEARER_TOKEN is ignored: env MAIL_BEARER_TOKEN is set as well",
+  ]);
+});
+
+test("load() warns about MAIL_ variables that are no keys, and names the nearest", () => {
+  const { warnings } = okOf(
+    loadFrom({ env: { MAIL_PROT: "1", MAIL_CONFIG: "/dev/null", PATH: "/bin", MAIL_ZZZZZZZZ: "1" } }),
+  );
+  assertEquals(warnings.map((warning) => [warning.path, warning.remedy]), [
+    ["MAIL_PROT", "did you mean MAIL_PORT?"],
+    ["MAIL_ZZZZZZZZ", "ignore this if it belongs to another program"],
+  ]);
+});
+
+test("load() reports all problems at once, each with path, value, remedy and place", () => {
+  const yaml = `
+prot: 1
+read_timeout: 5 parsecs
+max_message_size: huge
+mail_hostname: "bad host"
+tls_enabled: "yes"
+spf_enforcement: hard
+dns_servers: [1.2.3.4, nowhere]
+rate_limit_exempt: 300.0.0.1
+smtp_listen: [25]
+max_recipients: 0
+listen_address: "[::1]"
+outbound_smarthost: nohost
+outbound_source_address: 1.2.3
+webhook_timeout: 9d
+webhook_secret: s3cr3t
+webhook_url: https://me:s3cr3t@/
+additional_domains: {a: b}
+routes:
+  - {match: "a*b@c.de", url: "ftp://x", evnts: all, secret: s3cr3t}
+  - text
+`;
+  const { problems } = failedOf(
+    loadFrom({
+      files: { "/c": yaml },
+      configFile: "/c",
+      env: { MAIL_PORT: "x" },
+      flags: { log_level: "loud" },
+    }),
+  );
+  const paths = problems.map((problem) => problem.path);
+  for (
+    const path of [
+      "prot",
+      "port",
+      "read_timeout",
+      "max_message_size",
+      "mail_hostname",
+      "tls_enabled",
+      "spf_enforcement",
+      "dns_servers[1]",
+      "rate_limit_exempt[0]",
+      "smtp_listen",
+      "max_recipients",
+      "listen_address",
+      "outbound_smarthost",
+      "outbound_source_address",
+      "webhook_timeout",
+      "webhook_secret",
+      "webhook_url",
+      "additional_domains",
+      "routes[0].match",
+      "routes[0].url",
+      "routes[0].secret",
+      "routes[0].evnts",
+      "routes[1]",
+      "log_level",
+    ]
+  ) assert(paths.includes(path), `${path} in ${paths}`);
+  assertEquals(paths.length, 24);
+  const of = (path: string) => problems.find((problem) => problem.path === path)!;
+  assertEquals(of("prot").remedy, "did you mean port?");
+  assertEquals(of("routes[0].evnts").remedy, "did you mean events?");
+  assertEquals([of("port").value, of("port").remedy], ['"x"', "for example MAIL_PORT='3000'"]);
+  assertEquals(of("log_level").remedy, "for example --log-level='info'");
+  assertEquals(of("read_timeout").remedy, "for example read_timeout: 30s");
+  assertEquals(of("webhook_timeout").problem, "must be from 1ms to 1h");
+  assertEquals(of("dns_servers[1]").value, '"nowhere"');
+  assertNotMatch(JSON.stringify(problems), /s3cr3t/);
+  assertNotMatch(JSON.stringify(problems), /Invalid/);
+});
+
+test("load() still gives the keys that are right when others are wrong", () => {
+  const { partial } = failedOf(loadYaml("control_socket: /tmp/x.sock\nport: nine\n"));
+  assertEquals([partial.control_socket, partial.port], ["/tmp/x.sock", undefined]);
+});
+
+test("load() takes secrets from files, less one newline at the end", () => {
+  const files = {
+    "/c": "bearer_token_file: /s\nwebhook_bearer_token_file: /t\n",
+    "/s": "tok\r\n",
+    "/t": "t2",
+  };
+  const { config, sources } = okOf(loadFrom({ files, configFile: "/c" }));
+  assertEquals([config.bearer_token, config.webhook_bearer_token], ["tok", "t2"]);
+  assertEquals(sources.get("bearer_token"), "file /s");
+});
+
+test("load() refuses a secret's file that is missing, empty, huge, binary, or set beside the secret", () => {
+  const problemOf = (content: string | Uint8Array | Error | undefined, more = "") => {
+    const files = { "/c": `bearer_token_file: /s\n${more}`, ...(content !== undefined && { "/s": content }) };
+    return failedOf(loadFrom({ files, configFile: "/c" })).problems.map((problem) => problem.problem);
+  };
+  assertEquals(problemOf(undefined), ["names a file that cannot be read: no such file"]);
+  assertEquals(problemOf(denied()), ["names a file that cannot be read: permission denied"]);
+  assertEquals(problemOf("\n"), ["names an empty file"]);
+  assertEquals(problemOf(new Uint8Array(70_000).fill(65)), ["names a file that is too large"]);
+  assertEquals(problemOf(new Uint8Array([0xff, 0xfe])), ["names a file that cannot be read: it is not text"]);
+  assertEquals(problemOf("x", "bearer_token: y\n"), ["is set as well as bearer_token (file /c)"]);
+});
+
+test("load() says which keys have no effect yet", () => {
+  const { warnings } = okOf(loadYaml("outbound_port: 25\nban_window: 5m\ndkim_selector: s1\n"));
+  assertEquals(briefly(warnings), [
+    "ban_window: is accepted, has no effect before bans (not in this version)",
+    "outbound_port: is accepted, has no effect before outgoing mail (not in this version)",
+    "dkim_selector: is accepted, has no effect before outgoing mail (not in this version)",
+  ]);
+});
+
+test("load() takes a single string where a list is wanted, and the TLS version unquoted", () => {
+  const { config } = okOf(loadYaml("additional_domains: a.example\ntls_min_version: 1.3\nport: 0x10\n"));
+  assertEquals([config.additional_domains, config.tls_min_version, config.port], [["a.example"], "1.3", 16]);
+});
+
+test("a value in a problem is one short printable line", () => {
+  const { problems } = failedOf(loadYaml(`log_level: "${"x".repeat(5000)}"\nmode: "a\\e[31m\\n\\u202eb"\n`));
+  for (const { value } of problems) {
+    assert(value!.length < 130);
+    // deno-lint-ignore no-control-regex -- none may be left
+    assertNotMatch(value!, /[\u0000-\u001f\u202e]/);
+  }
+  assertStringIncludes(JSON.stringify(problems), "log_level");
+});

@@ -1,0 +1,194 @@
+/**
+ * `deno task load`: a benchmark of the whole way in, not a test. A generator sends DKIM-signed mail over SMTP
+ * to a daemon in a process of its own, which verifies it against a DNS server that answers in 1 ms, stores it
+ * synced, and delivers it to a webhook receiver. Generator, DNS and receiver live in this process and share
+ * the machine. A mail counts as lost when it got a 250 and its id never reached the receiver.
+ *
+ *   deno task load [peak|steady|big|ready|stored|all] [--seconds 20] [--connections 20] [--messages 1000000]
+ */
+
+import { parseArgs } from "@std/cli/parse-args";
+import { startZoneServer } from "../../src/cli/demo/zone_server.ts";
+import { startLoadReceiver } from "./receiver.ts";
+import { type DaemonProcess, startDaemonProcess } from "./daemon_process.ts";
+import { type LoadMail, makeBigMail, makeMails } from "./mails.ts";
+import { LoadConnection, percentile } from "./smtp_load.ts";
+import { fillStore } from "./fill_store.ts";
+
+const RECIPIENT = "inbox@example.com";
+const DNS_ANSWER_MS = 1;
+
+interface Bench {
+  daemon: DaemonProcess;
+  received: Map<string, number>;
+  mails: LoadMail[];
+}
+
+interface RunResult {
+  acknowledged: string[];
+  answers: number[];
+  refused: number;
+  acceptSeconds: number;
+  deliverSeconds: number;
+  lost: number;
+}
+
+async function withBench<T>(
+  fn: (bench: Bench) => Promise<T>,
+  prepare?: (dir: string) => Promise<void>,
+): Promise<T> {
+  const dir = await Deno.makeTempDir({ prefix: "gomail-load-" });
+  const { mails, zone } = await makeMails(500, 50, 4096);
+  const dns = await startZoneServer({ records: zone, delayMs: DNS_ANSWER_MS });
+  const receiver = await startLoadReceiver();
+  try {
+    await prepare?.(dir);
+    const daemon = await startDaemonProcess(dir, {
+      dns_servers: [dns.address],
+      webhook_url: `http://127.0.0.1:${receiver.port}/hook`,
+      log_level: "info",
+    });
+    try {
+      return await fn({ daemon, received: receiver.received, mails });
+    } finally {
+      await daemon.stop();
+    }
+  } finally {
+    await receiver.close();
+    await dns.close();
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+const idOf = (text: string) => /\b([0-7][0-9A-HJKMNP-TV-Z]{25})\b/.exec(text)?.[1] ?? "";
+
+/** Sends for `seconds` over kept connections; `perSecond` spreads the load evenly, without it as fast as it goes. */
+async function run(
+  bench: Bench,
+  connections: number,
+  seconds: number,
+  perSecond?: number,
+): Promise<RunResult> {
+  const start = performance.now();
+  const result: RunResult = {
+    acknowledged: [],
+    answers: [],
+    refused: 0,
+    acceptSeconds: 0,
+    deliverSeconds: 0,
+    lost: 0,
+  };
+  let next = 0;
+  const worker = async () => {
+    const connection = await LoadConnection.open(bench.daemon.smtpPort);
+    for (;;) {
+      const index = next++;
+      const dueMs = perSecond ? index / perSecond * 1000 : 0;
+      const nowMs = performance.now() - start;
+      if (Math.max(dueMs, nowMs) >= seconds * 1000) break;
+      if (dueMs > nowMs) await new Promise((resolve) => setTimeout(resolve, dueMs - nowMs));
+      const sent = await connection.send(bench.mails[index % bench.mails.length]!, RECIPIENT);
+      if (sent.code === 250) {
+        result.acknowledged.push(idOf(sent.text));
+        result.answers.push(sent.answerMs);
+      } else {
+        result.refused++;
+        if (result.refused === 1) console.error(`First refusal: ${sent.text}`);
+      }
+    }
+    connection.close();
+  };
+  await Promise.all(Array.from({ length: connections }, worker));
+  result.acceptSeconds = (performance.now() - start) / 1000;
+  const missing = new Set(result.acknowledged);
+  const giveUp = performance.now() + 30_000;
+  while (missing.size > 0 && performance.now() < giveUp) {
+    for (const id of missing) if (bench.received.has(id)) missing.delete(id);
+    if (missing.size > 0) await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  result.deliverSeconds = (performance.now() - start) / 1000;
+  result.lost = missing.size;
+  return result;
+}
+
+function report(name: string, result: RunResult, daemon: DaemonProcess): void {
+  const n = result.acknowledged.length;
+  console.log(
+    `${name}: ${n} mails, accepted ${(n / result.acceptSeconds).toFixed(0)}/s, ` +
+      `delivered ${((n - result.lost) / result.deliverSeconds).toFixed(0)}/s, final dot to 250 ` +
+      [50, 95, 99].map((p) => `p${p} ${percentile(result.answers, p).toFixed(1)} ms`).join(", ") +
+      `, peak RSS ${
+        (daemon.peakRssBytes() / 1048576).toFixed(0)
+      } MB, refused ${result.refused}, lost ${result.lost}`,
+  );
+}
+
+async function big(bench: Bench): Promise<void> {
+  const mail = makeBigMail(bench.mails[0]!.sender, 24 * 1024 * 1024);
+  const unsigned = { sender: "someone@nowhere.example", bytes: mail.bytes };
+  const start = performance.now();
+  const ids = await Promise.all(Array.from({ length: 10 }, async () => {
+    const connection = await LoadConnection.open(bench.daemon.smtpPort);
+    const sent = await connection.send(unsigned, RECIPIENT);
+    connection.close();
+    if (sent.code !== 250) console.error(`Refused: ${sent.text}`);
+    return idOf(sent.text);
+  }));
+  const acceptSeconds = (performance.now() - start) / 1000;
+  const giveUp = performance.now() + 60_000;
+  while (ids.some((id) => !bench.received.has(id)) && performance.now() < giveUp) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  const lost = ids.filter((id) => !bench.received.has(id)).length;
+  console.log(
+    `big: ten 24 MB mails at once, accepted in ${acceptSeconds.toFixed(1)} s, ` +
+      `peak RSS ${(bench.daemon.peakRssBytes() / 1048576).toFixed(0)} MB, lost ${lost}`,
+  );
+}
+
+const args = parseArgs(Deno.args, { string: ["seconds", "connections", "messages"] });
+const profile = String(args._[0] ?? "all");
+const seconds = Number(args.seconds ?? 20);
+const connections = Number(args.connections ?? 20);
+const wanted = (name: string) => profile === name || profile === "all";
+let lostAny = false;
+
+if (wanted("ready")) {
+  for (let i = 0; i < 3; i++) {
+    await withBench(async ({ daemon }) =>
+      console.log(`ready: ${daemon.readyMs.toFixed(0)} ms from spawn to ready`)
+    );
+  }
+}
+if (wanted("peak")) {
+  await withBench(async (bench) => {
+    await run(bench, connections, 3);
+    const result = await run(bench, connections, seconds);
+    report("peak", result, bench.daemon);
+    lostAny ||= result.lost > 0;
+  });
+}
+if (wanted("steady")) {
+  await withBench(async (bench) => {
+    await run(bench, connections, 2, 1000 / 60);
+    const result = await run(bench, connections, Math.max(30, seconds), 1000 / 60);
+    report("steady, 1000 mails/min", result, bench.daemon);
+    lostAny ||= result.lost > 0;
+  });
+}
+if (wanted("big")) await withBench(big);
+if (wanted("stored")) {
+  const count = Number(args.messages ?? 1_000_000);
+  const measure = async (bench: Bench) => {
+    await run(bench, connections, 3);
+    return await run(bench, connections, seconds);
+  };
+  for (let round = 0; round < 2; round++) {
+    await withBench(async (bench) => report("stored: empty store", await measure(bench), bench.daemon));
+    await withBench(
+      async (bench) => report(`stored: ${count} messages before`, await measure(bench), bench.daemon),
+      (dir) => fillStore(`${dir}/data`, count),
+    );
+  }
+}
+Deno.exit(lostAny ? 1 : 0);

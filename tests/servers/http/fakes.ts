@@ -1,0 +1,156 @@
+/** A flow and a store that answer simply and remember what they were asked. */
+
+import { Buffer } from "node:buffer";
+import { type Refusal, refuse } from "../../../src/base/errors.ts";
+import type { InboundFlow, Receipt, Submission } from "../../../src/inbound/types.ts";
+import type { Authentication } from "../../../src/mail/types.ts";
+import type {
+  JobFilter,
+  JobRecord,
+  MessageFilter,
+  MessageRecord,
+  PageQuery,
+  RawMessage,
+  Spooled,
+  SpoolWriter,
+  Store,
+} from "../../../src/store/types.ts";
+
+export const ID = "01JZ0000000000000000000000";
+export const STARTED_AT = Date.UTC(2026, 0, 1);
+
+const authentication: Authentication = {
+  spf: { result: "none", client_ip: null, mail_from: "", helo_domain: null, received_spf_header: null },
+  dkim: { result: "none", signatures: [], from_domain: null, signed_by: [] },
+  dmarc: {
+    result: "none",
+    policy: null,
+    from_header: null,
+    return_path: "",
+    spf_alignment: false,
+    dkim_alignment: false,
+    authentication_results: "",
+  },
+  arc: { result: "none", chain: [] },
+};
+
+export const message: MessageRecord = {
+  id: ID,
+  requestId: "r-1",
+  receivedAt: STARTED_AT,
+  mailFrom: "a@example.org",
+  recipients: ["b@example.com"],
+  subject: "Hi",
+  messageIdHeader: "<1@example.org>",
+  fromHeader: "a@example.org",
+  toHeader: "b@example.com",
+  sizeBytes: 10,
+  utf8: true,
+  connection: { client_address: null, client_hostname: null, client_helo: null, tls: null },
+  authentication,
+  verdict: "accept",
+  processingMs: 3,
+};
+
+export const job: JobRecord = {
+  id: "j-1",
+  carrier: "webhook",
+  lane: "*",
+  event: "mail.received",
+  destination: "https://example.com/hook",
+  messageId: ID,
+  recipients: ["b@example.com"],
+  state: "dead",
+  attempts: 1,
+  createdAt: STARTED_AT,
+  dueAt: STARTED_AT,
+  expiresAt: STARTED_AT + 1000,
+  lastAttemptAt: STARTED_AT + 10,
+  lastCode: 410,
+  lastError: "gone",
+};
+
+/** Takes mail for example.com and keeps what it got. */
+export class FakeFlow implements InboundFlow {
+  readonly received: { submission: Submission; raw: string }[] = [];
+  aborted = 0;
+  discarded = 0;
+  storage: Refusal | null = null;
+  receipt: Receipt | null = null;
+  /** Set to make the spool fail. */
+  spoolError: Error | null = null;
+  /** Set to make every write wait. */
+  writeDelay: (() => Promise<void>) | null = null;
+  storageAsked: number[] = [];
+
+  checkRecipient(address: string): Refusal | null {
+    if (/^postmaster$/i.test(address)) return null;
+    if (!address.endsWith("@example.com")) return refuse("relay_denied");
+    return address.startsWith("nobody@") ? refuse("unknown_recipient") : null;
+  }
+
+  checkStorage(sizeBytes: number): Refusal | null {
+    this.storageAsked.push(sizeBytes);
+    return this.storage;
+  }
+
+  spool(): SpoolWriter {
+    const chunks: Uint8Array[] = [];
+    return {
+      write: (chunk) => {
+        if (this.spoolError) throw this.spoolError;
+        chunks.push(chunk.slice());
+        return this.writeDelay?.();
+      },
+      finish: () => Promise.resolve(this.#spooled(Buffer.concat(chunks))),
+      abort: () => Promise.resolve(void this.aborted++),
+    };
+  }
+
+  #spooled(bytes: Uint8Array): Spooled {
+    return {
+      header: bytes,
+      body: { kind: "memory", bytes: new Uint8Array() },
+      sizeBytes: bytes.length,
+      utf8: true,
+      discard: () => Promise.resolve(void this.discarded++),
+    };
+  }
+
+  receive(submission: Submission): Promise<Receipt> {
+    this.received.push({ submission, raw: Buffer.from(submission.spooled.header).toString("latin1") });
+    const accepted: Receipt = {
+      kind: "accepted",
+      messageId: ID,
+      verdict: "accept",
+      receivedAt: STARTED_AT,
+    };
+    return Promise.resolve(this.receipt ?? accepted);
+  }
+}
+
+/** One message, one job; the queries are kept. */
+export class FakeStore implements Partial<Store> {
+  raw: RawMessage | null = null;
+  readonly messageQueries: [MessageFilter, PageQuery][] = [];
+  readonly jobQueries: [JobFilter, PageQuery][] = [];
+  error: unknown = null;
+
+  getMessage(id: string): Promise<MessageRecord | null> {
+    return this.error ? Promise.reject(this.error) : Promise.resolve(id === ID ? message : null);
+  }
+
+  listMessages(filter: MessageFilter, page: PageQuery) {
+    this.messageQueries.push([filter, page]);
+    return Promise.resolve({ items: [message], nextCursor: "c-2" });
+  }
+
+  listJobs(filter: JobFilter, page: PageQuery) {
+    this.jobQueries.push([filter, page]);
+    return Promise.resolve({ items: [job], nextCursor: null });
+  }
+
+  readRaw(id: string): Promise<RawMessage | null> {
+    return Promise.resolve(id === ID ? this.raw : null);
+  }
+}

@@ -1,0 +1,207 @@
+/** /v1/messages, /v1/queue, /v1/domains: what they show, do and refuse. */
+
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { test, withTempDir } from "../../support/test.ts";
+import { ID } from "./fakes.ts";
+import { post, verdictOf, withDoor } from "./harness.ts";
+
+test("A page of messages has snake_case items and a cursor; filters reach the store", () =>
+  withDoor({}, async (h) => {
+    const query = "sender=a%40example.org&recipient=b%40example.com&verdict=quarantine&limit=7&cursor=abc";
+    const page = await (await h.call(`/v1/messages?${query}`)).json();
+    assertEquals(page.next_cursor, "c-2");
+    const { authentication, connection, ...item } = page.items[0];
+    assertEquals(item, {
+      id: ID,
+      request_id: "r-1",
+      received_at: "2026-01-01T00:00:00.000Z",
+      sender: "a@example.org",
+      recipients: ["b@example.com"],
+      subject: "Hi",
+      message_id: "<1@example.org>",
+      from_header: "a@example.org",
+      to_header: "b@example.com",
+      size_bytes: 10,
+      verdict: "accept",
+    });
+    assertEquals([authentication.spf.result, connection.client_address], ["none", null]);
+    await (await h.call("/v1/messages")).body?.cancel();
+    const filter = { sender: "a@example.org", recipient: "b@example.com", verdict: "quarantine" as const };
+    assertEquals(h.store.messageQueries[0], [filter, { limit: 7, cursor: "abc" }]);
+    assertEquals(h.store.messageQueries[1]?.[1].limit, 50);
+  }));
+
+test("Query parameters that are wrong, unknown or given twice are 400", () =>
+  withDoor({}, async (h) => {
+    for (
+      const query of [
+        "limit=0",
+        "limit=501",
+        "limit=x",
+        "limit=",
+        "verdict=maybe",
+        "sneder=a",
+        "limit=1&limit=2",
+        "cursor=%00",
+        "__proto__=1",
+      ]
+    ) {
+      assertEquals(await verdictOf(h.call(`/v1/messages?${query}`)), [400, "validation_error"], query);
+    }
+  }));
+
+test("One message comes with its jobs; an unknown or impossible id is 404", () =>
+  withDoor({}, async (h) => {
+    const shown = await (await h.call(`/v1/messages/${ID}`)).json();
+    assertEquals([shown.id, shown.jobs.length, shown.jobs[0].last_code], [ID, 1, 410]);
+    assertEquals(h.store.jobQueries[0]?.[0], { messageId: ID });
+    const other = ID.replace("Z", "Y");
+    for (
+      const path of [
+        other,
+        "x",
+        `${other}/raw`,
+        "x/raw",
+        "x/attachments/0",
+        `${ID}/attachments/9`,
+        `${ID}/attachments/-1`,
+      ]
+    ) {
+      assertEquals(await verdictOf(h.call(`/v1/messages/${path}`)), [404, "not_found"], path);
+    }
+    assertEquals(await verdictOf(h.call(`/v1/messages/${other}/replay`, { method: "POST" })), [
+      404,
+      "not_found",
+    ]);
+    assertEquals(await verdictOf(h.call(`/v1/messages/x/replay`, { method: "POST" })), [404, "not_found"]);
+    const replayed = await h.call(`/v1/messages/${ID}/replay`, { method: "POST" });
+    assertEquals(await replayed.json(), { replayed: 2 });
+  }));
+
+test("Raw bytes in memory come out exactly", () =>
+  withDoor({}, async (h) => {
+    const head = Uint8Array.from([65, 58, 32, 0xff, 13, 10, 13, 10]);
+    h.store.raw = { head, body: { kind: "memory", bytes: Uint8Array.from([0, 0x80, 10]) } };
+    const response = await h.call(`/v1/messages/${ID}/raw`);
+    assertEquals([response.status, response.headers.get("content-type")], [200, "message/rfc822"]);
+    assertMatch(response.headers.get("content-disposition") ?? "", /^attachment; filename="01JZ\w+\.eml"/);
+    assertEquals([...await response.bytes()], [...head, 0, 0x80, 10]);
+    const asked = await h.call(`/v1/messages/${ID}/raw`, { method: "HEAD" });
+    assertEquals([asked.status, asked.headers.get("content-length"), await asked.text()], [200, "11", ""]);
+  }));
+
+test("Raw bytes in a file are streamed from their offset, and the file is closed", () =>
+  withTempDir(async (dir) => {
+    const bytes = new Uint8Array(1_000_000).map((_, i) => i * 7);
+    await Deno.writeFile(`${dir}/blob`, bytes);
+    await withDoor({}, async (h) => {
+      const body = { kind: "file", path: `${dir}/blob`, offset: 100, length: 900_000 } as const;
+      h.store.raw = { head: Uint8Array.from([72, 10]), body };
+      const response = await h.call(`/v1/messages/${ID}/raw`);
+      assertEquals(response.headers.get("content-length"), "900002");
+      const got = await response.bytes();
+      assertEquals(got.length, 900_002);
+      assert(got.subarray(2).every((byte, i) => byte === bytes[i + 100]));
+      const broken = await h.call(`/v1/messages/${ID}/raw`);
+      await broken.body?.cancel();
+      h.store.raw = { head: new Uint8Array(1), body: { ...body, path: `${dir}/gone` } };
+      assertEquals(await verdictOf(h.call(`/v1/messages/${ID}/raw`)), [404, "not_found"]);
+      h.store.raw = { head: new Uint8Array(1), body: { ...body, path: `${dir}/blob/x` } };
+      assertEquals(await verdictOf(h.call(`/v1/messages/${ID}/raw`)), [500, "internal_error"]);
+    });
+  }));
+
+test("A stored file that is too short cuts the download off instead of ending it", () =>
+  withTempDir(async (dir) => {
+    await Deno.writeFile(`${dir}/blob`, new Uint8Array(1000));
+    await withDoor({}, async (h) => {
+      h.store.raw = {
+        head: new Uint8Array(1),
+        body: { kind: "file", path: `${dir}/blob`, offset: 0, length: 200_000 },
+      };
+      await assertRejects(async () => (await h.call(`/v1/messages/${ID}/raw`)).bytes());
+      assertStringIncludes(await h.log(), "199000 bytes are missing");
+    });
+  }));
+
+test("An attachment is a download under a harmless name, never a page", () =>
+  withDoor({}, async (h) => {
+    const response = await h.call(`/v1/messages/${ID}/attachments/0`);
+    assertEquals(await response.text(), "<b>");
+    assertEquals(response.headers.get("content-type"), "text/html");
+    assertEquals(response.headers.get("x-content-type-options"), "nosniff");
+    assertStringIncludes(response.headers.get("content-security-policy") ?? "", "sandbox");
+    const name = "filename=\"__..___b__.html\"; filename*=UTF-8''__.._%C3%A4%22b__.html";
+    assertEquals(response.headers.get("content-disposition"), `attachment; ${name}`);
+    const odd = await h.call(`/v1/messages/${ID}/attachments/1`);
+    await odd.body?.cancel();
+    assertEquals([odd.headers.get("content-type"), odd.headers.get("set-cookie")], [
+      "application/octet-stream",
+      null,
+    ]);
+    assertStringIncludes(odd.headers.get("content-disposition") ?? "", 'filename="attachment-1"');
+  }));
+
+test("The queue is listed by filter", () =>
+  withDoor({}, async (h) => {
+    const query = `carrier=webhook&state=dead&lane=*&message_id=${ID}&limit=500`;
+    const page = await (await h.call(`/v1/queue?${query}`)).json();
+    assertEquals([page.items[0].id, page.items[0].created_at, page.next_cursor], [
+      "j-1",
+      "2026-01-01T00:00:00.000Z",
+      null,
+    ]);
+    assertEquals(h.store.jobQueries[0], [
+      { carrier: "webhook", state: "dead", lane: "*", messageId: ID },
+      { limit: 500, cursor: undefined },
+    ]);
+    assertEquals(await verdictOf(h.call("/v1/queue?state=lost")), [400, "validation_error"]);
+  }));
+
+test("Queue actions need a filter or all, and can count first", () =>
+  withDoor({}, async (h) => {
+    const act = (action: string, body: unknown) => h.call(`/v1/queue/${action}`, post(body));
+    assertEquals(await (await act("drop", { state: "dead", dry_run: true })).json(), {
+      matched: 7,
+      dry_run: true,
+    });
+    assertEquals(await (await act("retry", { ids: ["j-1"] })).json(), { matched: 7, dry_run: false });
+    assertEquals(await (await act("hold", { all: true })).json(), { matched: 7, dry_run: false });
+    assertEquals(h.actions.map(([action, , dry]) => [action, dry]), [["drop", true], ["retry", false], [
+      "hold",
+      false,
+    ]]);
+    assertEquals(h.actions[1]?.[1].ids, ["j-1"]);
+    const refused = [{}, { all: false }, { all: true, lane: "*" }, { sate: "dead" }, { ids: [] }, [], "x"];
+    for (const body of refused) {
+      assertEquals(await verdictOf(act("release", body)), [400, "validation_error"]);
+    }
+    assertEquals(await verdictOf(act("explode", { all: true })), [404, "not_found"]);
+    const text = h.call("/v1/queue/drop", { method: "POST", body: "{}" });
+    assertEquals(await verdictOf(text), [415, "unsupported_media_type"]);
+    assertEquals(await verdictOf(act("drop", { lane: "x".repeat(2 ** 20) })), [413, "payload_too_large"]);
+    assertEquals(h.actions.length, 3);
+  }));
+
+test("Domains are listed, added and removed, those of the config only shown", () =>
+  withDoor({}, async (h) => {
+    const domains = {
+      items: [{ domain: "example.com", recipients: null, source: "config" }],
+      next_cursor: null,
+    };
+    assertEquals(await (await h.call("/v1/domains")).json(), domains);
+    const added = await h.call("/v1/domains", post({ domain: "New.org", recipients: ["a@new.org"] }));
+    assertEquals([added.status, await added.json()], [201, {
+      domain: "new.org",
+      recipients: ["a@new.org"],
+      source: "store",
+    }]);
+    const add = (domain: string) => verdictOf(h.call("/v1/domains", post({ domain })));
+    assertEquals(await add("example.com"), [409, "conflict"]);
+    assertEquals(await add("bad"), [400, "validation_error"]);
+    assertEquals(await verdictOf(h.call("/v1/domains", post({}))), [400, "validation_error"]);
+    const remove = (domain: string) => verdictOf(h.call(`/v1/domains/${domain}`, { method: "DELETE" }));
+    assertEquals(await remove("added.org"), [200, undefined]);
+    assertEquals(await remove("example.com"), [409, "conflict"]);
+    assertEquals(await remove("unknown.org"), [404, "not_found"]);
+  }));

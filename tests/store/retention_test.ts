@@ -1,0 +1,79 @@
+/** Retention on a fake clock: by age, by size, never what is owed, and going on after a failure. */
+
+import { assert, assertEquals } from "@std/assert";
+import { createLogger, silentLogger } from "../../src/base/log.ts";
+import { createRetention, type Vault } from "../../src/store/mod.ts";
+import { FakeClock } from "../support/fake_clock.ts";
+import { test } from "../support/test.ts";
+import { memorySpooled, newJob, newMessage, T0, withStore } from "./support.ts";
+
+const HOUR = 3_600_000;
+
+async function count(store: Vault): Promise<number> {
+  return (await store.listMessages({}, { limit: 500 })).items.length;
+}
+
+/** Moves the clock until the round is over. */
+async function finish(clock: FakeClock, round: Promise<number>): Promise<number> {
+  let done = false;
+  round.finally(() => done = true);
+  for (let i = 0; i < 1000 && !done; i++) await clock.advance(100);
+  return await round;
+}
+
+test("mail older than retention_age goes, in batches; what is owed stays", () =>
+  withStore(async (store) => {
+    const clock = new FakeClock(T0 + 10 * HOUR);
+    const config = () => ({ retention_age: 5 * HOUR });
+    const adds = [];
+    for (let i = 0; i < 250; i++) adds.push(store.addMessage(newMessage()));
+    adds.push(store.addMessage(newMessage({ jobs: [newJob()] })));
+    adds.push(store.addMessage(newMessage({ receivedAt: T0 + 6 * HOUR })));
+    await Promise.all(adds);
+    const retention = createRetention({ store, config, clock, log: silentLogger });
+    assertEquals(await finish(clock, retention.run()), 250);
+    assertEquals(await count(store), 2);
+    assertEquals(await finish(clock, retention.run()), 0);
+    await retention.stop();
+  }));
+
+test("over retention_bytes the oldest go until the rest fits", () =>
+  withStore(async (store) => {
+    const clock = new FakeClock(T0);
+    for (let i = 0; i < 40; i++) {
+      const spooled = memorySpooled(new Uint8Array(1000));
+      await store.addMessage(newMessage({ receivedAt: T0 + i, spooled }));
+    }
+    const config = () => ({ retention_age: HOUR, retention_bytes: 15_000 });
+    const retention = createRetention({ store, config, clock, log: silentLogger });
+    assertEquals(await finish(clock, retention.run()), 30);
+    assert(await store.storedBytes() <= 15_000);
+    assertEquals((await store.listMessages({}, { limit: 99 })).items.at(-1)?.receivedAt, T0 + 30);
+    await retention.stop();
+  }));
+
+test("rounds come each hour, survive a failure, and end with stop()", async () => {
+  const clock = new FakeClock(T0);
+  const lines: string[] = [];
+  const log = createLogger({ level: "info", format: "json", clock, write: (line) => lines.push(line) });
+  let rounds = 0;
+  const store = {
+    prune: async () => {
+      if (++rounds === 1) throw new Error("disk on fire");
+      return 0;
+    },
+    storedBytes: async () => 0,
+    compact: async () => 0,
+  };
+  const retention = createRetention({ store, config: () => ({ retention_age: HOUR }), clock, log });
+  retention.start();
+  await clock.advance(60_000);
+  assertEquals(rounds, 1);
+  log.flush();
+  assert(lines.join("").includes("disk on fire"));
+  await clock.advance(3 * HOUR);
+  assertEquals(rounds, 4);
+  await retention.stop();
+  await clock.advance(3 * HOUR);
+  assertEquals([rounds, clock.pending], [4, 0]);
+});
