@@ -6,6 +6,7 @@ import type { FromWorker, TaskHandlers, ToWorker } from "./worker_seat.ts";
 interface WorkerScope {
   onmessage: ((event: MessageEvent<ToWorker>) => void) | null;
   postMessage(message: FromWorker, transfer: Transferable[]): void;
+  addEventListener(type: "error" | "unhandledrejection", listener: (event: Event) => void): void;
 }
 
 /** What can be given away instead of copied: bytes that fill their buffer. */
@@ -24,8 +25,9 @@ function described(error: unknown) {
 }
 
 /**
- * Serves the tasks for the rest of the worker's life. `make` gets the pool's init; when it throws, the worker
- * dies of it and the pool sees a failed start.
+ * Serves the tasks for the rest of the worker's life. `make` gets the pool's init. When that throws, or
+ * anything does outside a task, the pool is told and ends the worker; left alone, the runtime would print the
+ * error, a stranger's bytes in it and all, past our log.
  */
 export function serveWorker(make: (init: unknown) => TaskHandlers | Promise<TaskHandlers>): void {
   const scope = globalThis as unknown as WorkerScope;
@@ -41,10 +43,23 @@ export function serveWorker(make: (init: unknown) => TaskHandlers | Promise<Task
       send({ kind: "failed", id, error: described(error) });
     }
   };
+  const crashed = (error: unknown) => send({ kind: "crashed", error: described(error) });
+  scope.addEventListener("error", (event) => {
+    event.preventDefault();
+    crashed((event as ErrorEvent).error);
+  });
+  scope.addEventListener("unhandledrejection", (event) => {
+    event.preventDefault();
+    crashed((event as PromiseRejectionEvent).reason);
+  });
   scope.onmessage = async ({ data }) => {
     if (data.kind === "ping") return send({ kind: "pong" });
     if (data.kind === "run") return await run(data.id, data.task, data.input);
-    handlers = await make(data.init);
-    send({ kind: "ready" });
+    try {
+      handlers = await make(data.init);
+      send({ kind: "ready" });
+    } catch (error) {
+      crashed(error);
+    }
   };
 }

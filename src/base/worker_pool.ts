@@ -56,6 +56,8 @@ const QUEUE_MAX_DEFAULT = 2000;
 /** How often workers and waiting tasks are looked at. */
 const WATCH_MS = 500;
 const SILENCE_MS_MAX = 5000;
+/** Suspects go one by one, each behind the start of a worker: they get this much longer to find their place. */
+const SUSPECT_MS = 60_000;
 const RESTART_MS_MIN = 100;
 const RESTART_MS_MAX = 10_000;
 
@@ -181,7 +183,7 @@ class ThreadPool implements WorkerPool {
   #orphan(task: Task, why: string): void {
     if (task.suspect || this.#closed) return task.reject(new WorkerError(`Cannot finish task: ${why}`));
     task.suspect = true;
-    task.waitsUntil = this.options.clock.monotonic() + 2 * task.deadlineMs;
+    task.waitsUntil = this.options.clock.monotonic() + task.deadlineMs + SUSPECT_MS;
     this.#suspects.push(task);
   }
 

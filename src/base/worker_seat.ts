@@ -22,7 +22,15 @@ export type FromWorker =
   | { kind: "ready" }
   | { kind: "pong" }
   | { kind: "done"; id: number; output: unknown }
-  | { kind: "failed"; id: number; error: { name: string; message: string; code?: string | undefined } };
+  | { kind: "failed"; id: number; error: CarriedError }
+  /** Thrown outside any task: its state is anybody's guess. */
+  | { kind: "crashed"; error: CarriedError };
+
+interface CarriedError {
+  name: string;
+  message: string;
+  code?: string | undefined;
+}
 
 export interface SeatEvents<T> {
   ready(): void;
@@ -31,6 +39,12 @@ export interface SeatEvents<T> {
   /** Called once; the worker is gone, and these tasks were in it. Not called after end(). */
   dead(why: string, orphans: T[]): void;
 }
+
+/** Of an error's message that goes into ours. */
+const CAUSE_CHARS_MAX = 200;
+
+/** Loading its modules on a slow or busy machine is no sign of trouble. */
+const START_MS_MAX = 30_000;
 
 interface Running<T> {
   task: T;
@@ -87,6 +101,9 @@ export class WorkerSeat<T> {
   #receive(message: FromWorker): void {
     if (this.#gone) return;
     this.#askedAt = null;
+    if (message.kind === "crashed") {
+      return this.#die(`it crashed: ${message.error.message.slice(0, CAUSE_CHARS_MAX)}`);
+    }
     if (message.kind === "ready") {
       this.#ready = true;
       this.events.ready();
@@ -103,7 +120,8 @@ export class WorkerSeat<T> {
   check(silenceMsMax: number): void {
     if (this.#gone) return;
     const now = this.clock.monotonic();
-    if (this.#askedAt !== null && now - this.#askedAt >= silenceMsMax) return this.#die("it did not respond");
+    const limitMs = this.#ready ? silenceMsMax : START_MS_MAX;
+    if (this.#askedAt !== null && now - this.#askedAt >= limitMs) return this.#die("it did not respond");
     if ([...this.#running.values()].some((running) => running.endsAt <= now)) {
       return this.#die("a task overran its deadline");
     }
@@ -134,7 +152,7 @@ export class WorkerSeat<T> {
 }
 
 /** An error as the caller would have got it in this thread, as far as that crosses the border. */
-function revive(error: { name: string; message: string; code?: string | undefined }): Error {
+function revive(error: CarriedError): Error {
   const revived = new Error(error.message);
   return Object.assign(revived, { name: error.name }, error.code === undefined ? {} : { code: error.code });
 }

@@ -17,10 +17,10 @@ const demoCommand: Command = {
   usage: "[--once]",
   flags: [{ name: "once", kind: "switch", summary: "ends by itself: 0 when all went as it should, else 1" }],
   examples: ["demo", "demo --once"],
-  async run({ flags }) {
+  async run({ flags, io }) {
     // It brings a name server and a mail client along, which nothing else needs.
     const { runDemo } = await import("./demo/mod.ts");
-    return await runDemo({ once: isOn(flags, "once") });
+    return await runDemo({ once: isOn(flags, "once"), io });
   },
 };
 

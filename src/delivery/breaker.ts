@@ -8,6 +8,7 @@
  *   410, 406, 422) shows an endpoint that is alive and counts as success, though the mail may be unwanted.
  * - 429 and 503 with Retry-After ask for quiet. They open the breaker at once for as long as asked, at most
  *   30 s: the job itself waits all the time asked for, but one mail's answer must not stop all others an hour.
+ *   A probe after such a quiet that fails otherwise is a failure like any other: it takes ten to stay open.
  * - While open only the probe counts: attempts begun before say nothing new. An attempt that failed by our own
  *   fault is neither success nor failure.
  */
@@ -61,7 +62,7 @@ export class Breaker {
     this.#failures++;
     this.#probing = false;
     if (quietMs !== undefined) this.#probeAtMs = nowMs + Math.min(Math.max(0, quietMs), PROBE_MS);
-    else if (probe || this.#failures >= FAILURES_MAX) this.#probeAtMs = nowMs + PROBE_MS;
+    else this.#probeAtMs = this.#failures >= FAILURES_MAX ? nowMs + PROBE_MS : null;
   }
 
   /** The attempt ended by our doing, so it says nothing about the endpoint. */

@@ -237,9 +237,9 @@ export class CarrierQueue {
     if (endpoint.breaker.open) this.#sleepUntilProbe(endpoint);
   }
 
+  /** A probe time that is past or unknown waits for a job or an answer, not for time. */
   #sleepUntilProbe(endpoint: Endpoint): void {
     const waitMs = (endpoint.breaker.probeAtMs ?? 0) - this.#deps.clock.monotonic();
-    // A probe time in the past waits for a job, not for time.
     if (waitMs > 0) this.#sleep(waitMs);
   }
 

@@ -8,8 +8,14 @@ const RETRY_DELAYS_MS = [5_000, 30_000, 2 * 60_000, 10 * 60_000, 30 * 60_000];
 const RETRY_DELAY_MS_LAST = 60 * 60_000;
 const JITTER = 0.2;
 
-/** What a receiver may ask for with Retry-After; longer wishes are cut to this. */
-export const RETRY_AFTER_MS_MAX = 60 * 60_000;
+/** What a receiver may ask for with Retry-After. "0" must not become a loop, nor a typing error a lost week. */
+const RETRY_AFTER_MS_MIN = 1_000;
+const RETRY_AFTER_MS_MAX = 60 * 60_000;
+
+/** The receiver's wish within our limits. */
+export function clampRetryAfter(wantedMs: number): number {
+  return Math.min(Math.max(RETRY_AFTER_MS_MIN, wantedMs), RETRY_AFTER_MS_MAX);
+}
 
 /** No due time lies further ahead than this: a later one was written under a wrong clock. */
 export const DUE_AHEAD_MS_MAX = RETRY_DELAY_MS_LAST * (1 + JITTER);
@@ -37,6 +43,6 @@ export function nextAttemptAt(question: RetryQuestion): number | null {
   // The receiver's wish replaces the step: no sooner, and with jitter on top so that not all come at once.
   const delayMs = retryAfterMs === undefined
     ? jitteredMs
-    : Math.min(RETRY_AFTER_MS_MAX, Math.max(0, retryAfterMs)) * (1 + JITTER / 2 * random());
+    : clampRetryAfter(retryAfterMs) * (1 + JITTER / 2 * random());
   return Math.min(Math.round(nowMs + delayMs), expiresAtMs);
 }

@@ -9,7 +9,8 @@ import { open } from "node:fs/promises";
 import { Readable } from "node:stream";
 import { arc } from "mailauth/lib/arc/index.js";
 import { dkimVerify } from "mailauth/lib/dkim/verify.js";
-import type { HeaderBlock } from "../mail/header.ts";
+import { normalizeDomain } from "../mail/address.ts";
+import type { HeaderBlock, HeaderField } from "../mail/header.ts";
 import type {
   ArcResult,
   ArcVerdict,
@@ -75,15 +76,18 @@ export async function checkSignatures(
   const all = header.all("dkim-signature");
   const ignored = all.slice(enabled ? SIGNATURES_MAX : 0);
   const signed = enabled && (all.length > 0 || header.count("arc-seal") > 0);
-  const verified = await dkimVerify(source(header.without(ignored), signed ? input.body : null), {
-    resolver: deadline.lookup({ badNameIsMissing: true }),
-    sender: input.mailFrom,
-    minBitLength: KEY_BITS_MIN,
-    strict: true,
-  });
+  let verified = await verifyFields(input, header, deadline, ignored, signed ? input.body : null);
+  const unreadable = verified === null;
+  if (verified === null) {
+    // What is left is a header without signatures: the author is still to be found out.
+    const fields = header.fields.filter((field) => /^(?:dkim-|arc-)/i.test(field.name));
+    verified = await verifyFields(input, header, deadline, fields, null);
+  }
+  if (verified === null) throw new Error("Cannot verify message: the library can't read its header");
   const results = verified.results.filter((result) => result.status.result !== "none");
   const dkim = dkimVerdict(results, verified.headerFrom);
-  if (!enabled) dkim.reason = "DKIM is disabled";
+  if (unreadable) Object.assign(dkim, { result: "permerror", reason: "a signature can't be evaluated" });
+  else if (!enabled) dkim.reason = "DKIM is disabled";
   else if (ignored.length > 0) dkim.reason = `${ignored.length} more signatures ignored`;
   return {
     dkim,
@@ -96,22 +100,51 @@ export async function checkSignatures(
   };
 }
 
+/** Null when the library throws at what the fields say (`c=/` does it): no fault of the machine's. */
+async function verifyFields(
+  input: AuthenticationInput,
+  header: HeaderBlock,
+  deadline: MailDeadline,
+  removed: readonly HeaderField[],
+  body: MessageBytes | null,
+): Promise<VerifyResult | null> {
+  try {
+    return await dkimVerify(source(header.without(removed), body), {
+      resolver: deadline.lookup({ badNameIsMissing: true }),
+      sender: input.mailFrom,
+      minBitLength: KEY_BITS_MIN,
+      strict: true,
+    });
+  } catch (error) {
+    if (error instanceof BodyError) throw error;
+    return null;
+  }
+}
+
 /** The bytes to verify: in memory as one piece, or a stream, so that a large mail never sits in memory. */
 function source(header: Uint8Array, body: MessageBytes | null): Buffer | Readable {
   if (body?.kind === "file") return Readable.from(readPieces(header, body), { objectMode: false });
   return Buffer.concat(body ? [header, body.bytes] : [header]);
 }
 
+/** The body can't be read: the machine's trouble and not the mail's, so trying again may help. */
+class BodyError extends Error {
+  override readonly name = "BodyError";
+}
+
 async function* readPieces(header: Uint8Array, body: MessageBytes & { kind: "file" }) {
   yield header;
-  const file = await open(body.path, "r");
+  const unreadable = (cause: unknown): never => {
+    throw new BodyError("Cannot verify message: its file can't be read", { cause });
+  };
+  const file = await open(body.path, "r").catch(unreadable);
   try {
     let at = body.offset;
     const end = body.offset + body.length;
     while (at < end) {
       const piece = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, end - at));
-      const { bytesRead } = await file.read(piece, 0, piece.length, at);
-      if (bytesRead === 0) throw new Error("Cannot verify message: its file is shorter than recorded");
+      const { bytesRead } = await file.read(piece, 0, piece.length, at).catch(unreadable);
+      if (bytesRead === 0) throw new BodyError("Cannot verify message: its file is shorter than recorded");
       at += bytesRead;
       yield piece.subarray(0, bytesRead);
     }
@@ -146,13 +179,18 @@ function dkimVerdict(results: SignatureResult[], headerFrom: string[]): DkimVerd
     };
   });
   const found = results.map(resultOf);
-  const author = headerFrom.length > 0 ? headerFrom[0]!.split("@").at(-1)! : "";
   return {
     result: BEST_FIRST.find((result) => found.includes(result)) ?? "none",
     signatures,
-    from_domain: author === "" ? null : cleanText(author.toLowerCase(), NAME_CHARS_MAX),
+    from_domain: authorDomain(headerFrom),
     signed_by: [...new Set(signatures.filter((s) => s.valid).map((s) => s.domain))],
   };
+}
+
+/** As an A-label where it is a domain name at all. */
+function authorDomain(headerFrom: string[]): string | null {
+  const domain = headerFrom[0]?.split("@").at(-1) ?? "";
+  return normalizeDomain(domain) ?? (cleanText(domain.toLowerCase(), NAME_CHARS_MAX) || null);
 }
 
 /** Why it is not valid, and what its validity does not cover (RFC 6376 8.2: an l= tag leaves the tail open). */
@@ -213,7 +251,6 @@ function recordedDmarc(set: unknown, headerFrom: string[]): string | null {
   const dmarc = results?.["dmarc"] as { value?: unknown; header?: { from?: unknown } } | undefined;
   const said = dmarc?.value;
   const about = dmarc?.header?.from;
-  const author = headerFrom[0]?.split("@").at(-1)?.toLowerCase();
   if (typeof said !== "string" || typeof about !== "string") return null;
-  return about.toLowerCase().split("@").at(-1) === author ? said.toLowerCase() : null;
+  return authorDomain([about]) === authorDomain(headerFrom) ? said.toLowerCase() : null;
 }

@@ -26,7 +26,7 @@ export function resultsValue(
   const spfName = spf.mail_from === "" ? "smtp.helo" : "smtp.mailfrom";
   const author = dkim.from_domain;
   const parts = [hostname, `spf=${spf.result}${properties({ [spfName]: spfDomain })}`];
-  if (dkim.signatures.length === 0) parts.push("dkim=none");
+  if (dkim.signatures.length === 0) parts.push(`dkim=${dkim.result}`);
   for (const [i, { domain, selector, algorithm }] of dkim.signatures.entries()) {
     const result = shown[i]?.result ?? "permerror";
     const tag = signatureTag(shown[i]?.tag ?? null);

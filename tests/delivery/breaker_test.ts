@@ -50,6 +50,13 @@ test("A receiver that asks for quiet gets it, at most 30 s at a time", () => {
   assertEquals(breaker.probeAtMs, 8_000 + PROBE_MS);
 });
 
+test("A failure after a quiet that was asked for is one failure, not a reason to stay open", () => {
+  const breaker = new Breaker();
+  breaker.failed(breaker.started(), 0, 2_000);
+  breaker.failed(breaker.started(), 2_000);
+  assertEquals([breaker.open, breaker.failures, breaker.permits(2_000)], [false, 2, "all"]);
+});
+
 test("A probe that failed by our own fault is tried again later, with another job", () => {
   const breaker = opened();
   breaker.inconclusive(breaker.started(), PROBE_MS);

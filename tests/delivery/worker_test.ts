@@ -180,6 +180,15 @@ test("One 429 with Retry-After keeps the route's other jobs back too, but no lon
     assertEquals(store.count("delivered"), 50 - CONCURRENCY);
   }));
 
+test("Retry-After: 0 makes no loop", () =>
+  withEngine(async ({ clock, store, carrier, engine }) => {
+    carrier.answer = () => ({ ...FAILED, code: 429, retryAfterMs: 0 }) as Outcome;
+    store.add(...many(20));
+    engine.start();
+    await clock.advance(1_000);
+    assertLess(carrier.attempts.length, 45);
+  }));
+
 test("Concurrency to one endpoint is limited, also when several routes share it", () =>
   withEngine(async ({ clock, store, carrier, engine }) => {
     carrier.endpointOf = () => "https://one.example/";

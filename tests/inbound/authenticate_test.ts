@@ -1,6 +1,7 @@
 /** DKIM, DMARC and ARC on really signed mail, with a real name server on loopback. SPF has its own file. */
 
 import { assert, assertEquals, assertMatch, assertNotMatch } from "@std/assert";
+import fc from "fast-check";
 import {
   arcSet,
   mailText,
@@ -393,6 +394,112 @@ test("Mail without any header, or with header only, gets defined verdicts", asyn
       const { authentication: a } = await verify(mail);
       assertEquals([a.dkim.result, a.dmarc.result], ["none", "permerror"]);
     }
+  });
+});
+
+test("A signature that the library throws at is a permerror; the author is judged all the same", async () => {
+  await withBench(zoneOf(), async ({ verify }) => {
+    const mail = (await signed(MAIL, key)).replace("c=relaxed/relaxed", "c=/");
+    const own = (await verify(mail)).authentication;
+    assertEquals([own.dkim.result, own.dkim.signed_by, own.dmarc.result], ["permerror", [], "pass"]);
+    assertMatch(own.dmarc.authentication_results, /; dkim=permerror; /);
+    const forged = (await verify(mail, ELSEWHERE)).authentication;
+    assertEquals([forged.dkim.reason, forged.dmarc.result], ["a signature can't be evaluated", "fail"]);
+  });
+});
+
+test("A body file that is gone is our trouble and throws", async () => {
+  await withBench(zoneOf(), async ({ verify }) => {
+    const body = { kind: "file" as const, path: "/nonexistent/body", offset: 0, length: 1 };
+    const failure = await verify(await signed(MAIL, key), { body }).then(
+      () => null,
+      (error: Error) => error.name,
+    );
+    assertEquals(failure, "BodyError");
+  });
+});
+
+test("An author domain in UTF-8 is reported as its A-label", async () => {
+  const idn = makeKey("xn--bcher-kva.test");
+  await withBench(senderZone(idn, "192.0.2.1", "v=DMARC1; p=reject"), async ({ verify }) => {
+    const mail = await signed(mailText({ From: "a@bücher.test" }), idn);
+    const { authentication: a } = await verify(mail, ELSEWHERE);
+    assertEquals([a.dmarc.result, a.dkim.from_domain], ["pass", "xn--bcher-kva.test"]);
+    assertMatch(a.dmarc.authentication_results, /header\.from=xn--bcher-kva\.test/);
+  });
+});
+
+test("No header, however garbled, makes verification throw or write anything but clean tokens", async () => {
+  const field = fc.constantFrom(
+    "From",
+    "DKIM-Signature",
+    "ARC-Seal",
+    "ARC-Message-Signature",
+    "ARC-Authentication-Results",
+    "Content-Type",
+    "Return-Path",
+    "Received",
+  );
+  const part = fc.constantFrom(
+    ...[
+      "v=1",
+      "a=rsa-sha256",
+      "a=ed25519-sha256",
+      "a=x",
+      "b=AAAA",
+      "b=",
+      "bh=AAAA",
+      "c=relaxed/simple",
+      "c=/",
+      "h=from",
+    ],
+    ...[
+      "h=From:From",
+      "d=good.test",
+      "d=\0",
+      "d=(",
+      'd="',
+      "s=s1",
+      "s=..",
+      "i=1",
+      "i=@evil",
+      "i=99",
+      "l=0",
+      "l=-1",
+      "l=9e9",
+    ],
+    ...[
+      "t=99999999999999",
+      "x=1",
+      "cv=none",
+      "cv=pass",
+      "q=y",
+      ";",
+      "\r\n ",
+      "a@good.test",
+      "<",
+      ">",
+      "(",
+      ")",
+      ",",
+      ":",
+    ],
+  );
+  const line = fc.tuple(field, fc.array(part, { maxLength: 14 })).map(([name, parts]) =>
+    `${name}: ${parts.join(";")}\r\n`
+  );
+  await withBench(zoneOf(), async ({ verify }) => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(line, { maxLength: 8 }), async (lines) => {
+        const { authentication: a } = await verify(`${lines.join("")}\r\nBody\r\n`);
+        assertMatch(
+          a.dmarc.authentication_results,
+          /^mx\.us\.test(; (spf|dkim|dmarc|arc)=\w+( [\w.]+=[\w.-]+)*)+$/,
+        );
+        assert(a.dkim.result !== "pass");
+      }),
+      { numRuns: Number(Deno.env.get("FUZZ_RUNS") ?? 150) },
+    );
   });
 });
 

@@ -10,7 +10,7 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { startZoneServer } from "../../src/cli/demo/zone_server.ts";
 import { startLoadReceiver } from "./receiver.ts";
-import { type DaemonProcess, startDaemonProcess } from "./daemon_process.ts";
+import { DaemonProcess } from "../support/daemon_process.ts";
 import { type LoadMail, makeBigMail, makeMails } from "./mails.ts";
 import { LoadConnection, percentile } from "./smtp_load.ts";
 import { fillStore } from "./fill_store.ts";
@@ -43,11 +43,12 @@ async function withBench<T>(
   const receiver = await startLoadReceiver();
   try {
     await prepare?.(dir);
-    const daemon = await startDaemonProcess(dir, {
+    const values = {
       dns_servers: [dns.address],
       webhook_url: `http://127.0.0.1:${receiver.port}/hook`,
       log_level: "info",
-    });
+    };
+    const daemon = await DaemonProcess.start(dir, values, { keepLines: false });
     try {
       return await fn({ daemon, received: receiver.received, mails });
     } finally {

@@ -33,7 +33,9 @@ export type ReceiverAnswer =
   /** 200, then a byte now and then, for ever. */
   | "drip"
   /** Half a header, then nothing. */
-  | "half";
+  | "half"
+  /** 101, as if this were a WebSocket. */
+  | "switch";
 
 export interface ReceiverOptions {
   secret?: string | undefined;
@@ -202,6 +204,11 @@ class HttpReceiver implements Receiver {
     if (how === "hang" || !socket) return;
     if (how === "drop") return void socket.destroy();
     if (how === "garbage") return void socket.write("220 mail.example ESMTP\r\n\r\n");
+    if (how === "switch") {
+      return void socket.write(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+      );
+    }
     if (how === "half") return void socket.write("HTTP/1.1 200 OK\r\nContent-Le");
     socket.write("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n");
     if (how === "drip") {

@@ -18,10 +18,12 @@ export interface OutgoingMail {
 const REPLY_MS_MAX = 20_000;
 const REPLY = /^(?:\d{3}-[^\n]*\n)*\d{3}(?!-)[^\n]*\n/;
 const REPLY_CHARS_MAX = 64 * 1024;
+const [CR, LF, DOT] = [0x0d, 0x0a, 0x2e];
 
 class Conversation {
   #socket: net.Socket;
   #received = "";
+  #lost: Error | null = null;
   #wake: (reply: string | Error) => void = () => {};
 
   constructor(port: number) {
@@ -31,7 +33,10 @@ class Conversation {
 
   #hear(socket: net.Socket): void {
     const decoder = new TextDecoder();
-    const lost = () => this.#wake(new Error("Cannot send mail: the connection was lost"));
+    const lost = () => {
+      this.#lost ??= new Error("Cannot send mail: the connection was lost");
+      this.#wake(this.#lost);
+    };
     socket.on("error", lost).on("close", lost);
     socket.on("data", (chunk: Uint8Array) => {
       this.#received += decoder.decode(chunk, { stream: true });
@@ -45,6 +50,7 @@ class Conversation {
 
   /** Writes, if there is something to write, and gives the next reply: nothing here is pipelined. */
   async say(bytes?: string | Uint8Array): Promise<string> {
+    if (this.#lost) throw this.#lost;
     const { promise, resolve } = Promise.withResolvers<string | Error>();
     this.#wake = resolve;
     const timer = setTimeout(() => resolve(new Error("Cannot send mail: no reply in time")), REPLY_MS_MAX);
@@ -76,15 +82,15 @@ class Conversation {
   }
 }
 
-/** RFC 5321 4.5.2, and the dot that ends it. */
+/** Dot-stuffed (RFC 5321 4.5.2), with the dot that ends it. The mail ends with CRLF. */
 function dataOf(bytes: Uint8Array): Uint8Array {
-  // Latin-1 in and out keeps every byte as it is.
-  const text = new TextDecoder("latin1").decode(bytes);
-  // "latin1" means windows-1252 to TextDecoder, which is not one to one; so only dots are looked for in it.
-  const dots = new Set([...text.matchAll(/(?<=^|\r\n)\./g)].map((match) => match.index));
-  const stuffed: number[] = [];
-  bytes.forEach((byte, at) => dots.has(at) ? stuffed.push(byte, byte) : stuffed.push(byte));
-  return Uint8Array.from([...stuffed, 0x2e, 0x0d, 0x0a]);
+  const out: number[] = [];
+  bytes.forEach((byte, at) => {
+    const startsLine = at === 0 || bytes[at - 1] === LF;
+    if (byte === DOT && startsLine) out.push(DOT);
+    out.push(byte);
+  });
+  return Uint8Array.from([...out, DOT, CR, LF]);
 }
 
 /** Sends a mail. Resolves with the first reply that is a refusal, else with the one after the dot. */
@@ -107,7 +113,8 @@ export async function sendMail(port: number, mail: OutgoingMail): Promise<string
       if (!reply.startsWith(wanted)) break;
       if (say === "STARTTLS\r\n") await conversation.secure();
     }
-    await conversation.say("QUIT\r\n");
+    // A server that already hung up, as after 421, has said all that counts.
+    await conversation.say("QUIT\r\n").catch(() => "");
     return reply;
   } finally {
     await conversation.end();

@@ -5,7 +5,7 @@
  */
 
 import type { Outcome } from "../carrier.ts";
-import { RETRY_AFTER_MS_MAX } from "../schedule.ts";
+import { clampRetryAfter } from "../schedule.ts";
 import type { PostAnswer } from "./http_post.ts";
 
 const FINAL = new Set([406, 410, 422]);
@@ -24,12 +24,12 @@ export function outcomeOf(answer: PostAnswer, nowMs: number): Outcome {
   return { kind: "deferred", code: status, error, retryAfterMs };
 }
 
-/** Seconds or an HTTP date, as milliseconds from now, cut to the most we wait; null when it is neither. */
+/** Seconds or an HTTP date, as milliseconds from now, within our limits; null when it is neither. */
 export function parseRetryAfter(value: string | null, nowMs: number): number | null {
   const text = value?.trim() ?? "";
   const wanted = /^\d+$/.test(text) ? Number(text) * 1000 : httpDateMs(text) - nowMs;
   if (Number.isNaN(wanted)) return null;
-  return Math.min(Math.max(0, wanted), RETRY_AFTER_MS_MAX);
+  return clampRetryAfter(wanted);
 }
 
 /** RFC 9110 5.6.7. Date.parse alone would take "2026" or "1 2" for dates. */

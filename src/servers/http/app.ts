@@ -46,6 +46,11 @@ export function routeTable(deps: HttpDeps): Route[] {
   return described;
 }
 
+/**
+ * The pipeline. hono runs handlers in the order in which they were registered, so this order is the order of
+ * events: labels, observe (outermost, sees every answer), identify, limit (before authorize, so that guessing
+ * is limited), authorize, and the route itself against its deadline.
+ */
 export function createApp(deps: HttpDeps, options: AppOptions, routes = routeTable(deps)): Hono<ApiEnv> {
   const app = new Hono<ApiEnv>();
   // What the request is about, before anybody needs to know: the label, the methods, the route.

@@ -63,6 +63,7 @@ export function readBody(c: ApiContext, limits: BodyLimits, sink: Sink): Promise
       } catch (error) {
         return finish(() => reject(error));
       }
+      // The common case, a sink that takes it at once, costs no promise.
       if (!(result instanceof Promise)) return result ? end(result) : undefined;
       busy = true;
       incoming.pause();

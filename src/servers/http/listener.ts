@@ -35,8 +35,14 @@ export interface ListenerOptions {
   metrics: Metrics;
 }
 
+export interface Listener {
+  readonly server: http.Server;
+  /** Closes every connection on which no request is being answered: kept ones, and those that never sent one whole. */
+  closeIdle(): void;
+}
+
 /** The server, not listening yet. */
-export function createListener(options: ListenerOptions): http.Server {
+export function createListener(options: ListenerOptions): Listener {
   const { read_timeout, idle_timeout, handler_timeout } = options.config();
   const server = http.createServer({
     headersTimeout: read_timeout,
@@ -51,10 +57,15 @@ export function createListener(options: ListenerOptions): http.Server {
   // The core would drop headers over a number in silence, and with them recipients. Their bytes are limited.
   server.maxHeadersCount = 0;
   server.maxConnections = CONNECTIONS_MAX;
-  const busy = new WeakMap<Duplex, ServerResponse>();
+  /** Each open connection with its latest answer; the core counts a connection without a request as busy. */
+  const sockets = new Map<Duplex, ServerResponse | null>();
+  server.on("connection", (socket) => {
+    sockets.set(socket, null);
+    socket.on("close", () => sockets.delete(socket));
+  });
   const toHono = honoListener(options);
   const serve = (incoming: IncomingMessage, outgoing: ServerResponse, expectsContinue: boolean) => {
-    busy.set(incoming.socket, outgoing);
+    sockets.set(incoming.socket, outgoing);
     watchReader(outgoing, options);
     outgoing.on("finish", () => linger(incoming, options.clock));
     toHono(incoming, outgoing, expectsContinue);
@@ -67,15 +78,23 @@ export function createListener(options: ListenerOptions): http.Server {
     rawAnswer(socket, problem("method_not_allowed", "This is no proxy"), options, true);
   });
   server.on("clientError", (error: Error & { code?: string }, socket: Duplex) => {
-    const running = busy.get(socket);
+    const running = sockets.get(socket);
+    // Half an answer is out: a second one in its middle would be read as part of it.
     const inAnswer = running && running.headersSent && !running.writableFinished;
     if (error.code === "ECONNRESET" || !socket.writable || inAnswer) return socket.destroy();
     const idle = !running || running.writableFinished;
     rawAnswer(socket, problemOf(error.code ?? ""), options, idle);
   });
-  return server;
+  const closeIdle = () => {
+    for (const [socket, outgoing] of sockets) {
+      // An answer whose request is still coming in lingers; that ends by itself.
+      if (!outgoing || (outgoing.writableFinished && outgoing.req.complete)) socket.destroy();
+    }
+  };
+  return { server, closeIdle };
 }
 
+/** The parser's codes; every HPE_ but one means that this is no HTTP/1.1 as RFC 9112 has it. */
 function problemOf(code: string): Problem {
   if (code === "ERR_HTTP_REQUEST_TIMEOUT") {
     return problem("request_timeout", "Request did not arrive in time");
@@ -150,6 +169,7 @@ function honoListener(options: ListenerOptions) {
   };
 }
 
+/** For requests that never got as far as the middleware that knows their id. */
 function bare(answer: Problem): Response {
   const requestId = newId();
   const response = problemResponse(answer, requestId);

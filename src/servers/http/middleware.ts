@@ -9,8 +9,9 @@ import { messageOf, refusalOf, StoreError } from "../../base/errors.ts";
 import { isSafeRequestId, newId } from "../../base/id.ts";
 import { equalConstantTime } from "../../base/secret.ts";
 import type { TokenBuckets } from "../../guard/token_bucket.ts";
+import { InvalidCursor } from "../../store/mod.ts";
 import { clientAddress } from "./client.ts";
-import { isProblem, problem, problemResponse, refused } from "./problem.ts";
+import { invalid, isProblem, problem, problemResponse, refused } from "./problem.ts";
 import type { ApiContext, ApiEnv, HttpDeps, Problem, Right, Route } from "./types.ts";
 
 type Middleware = MiddlewareHandler<ApiEnv>;
@@ -26,8 +27,14 @@ export function answerProblem(c: ApiContext, deps: HttpDeps, found: Problem): Re
   return problemResponse(found, c.get("requestId"));
 }
 
-/** A throw: the store's trouble is temporary and says so, anything else is a bug. The server lives either way. */
+/**
+ * A throw: a foreign cursor is the caller's mistake, the store's trouble is temporary and says so, anything else
+ * is a bug. The server lives in each case.
+ */
 export function recover(c: ApiContext, deps: HttpDeps, error: unknown): Response {
+  if (error instanceof InvalidCursor) {
+    return answerProblem(c, deps, invalid([{ path: "cursor", problem: "is not a cursor of ours" }]));
+  }
   c.get("log").error("HTTP handler failed", { endpoint: c.get("endpoint"), error });
   if (error instanceof StoreError) return answerProblem(c, deps, refused(refusalOf(error)));
   return answerProblem(
@@ -90,6 +97,7 @@ export function identify(deps: HttpDeps): Middleware {
   };
 }
 
+/** A header that is there decides alone: a wrong token is not made good by a signature, so that mistakes show. */
 function rightOf(c: ApiContext, deps: HttpDeps): Right {
   if (c.env.door === "control") return "control";
   const header = c.req.header("authorization");
@@ -124,6 +132,7 @@ export function limit(deps: HttpDeps, buckets: TokenBuckets): Middleware {
     };
     if (bucket.allowed) {
       await next();
+      // After the handler, because only then there is a response to carry them.
       for (const [name, value] of Object.entries(headers)) c.res.headers.set(name, value);
       return;
     }
@@ -180,6 +189,7 @@ export function withDeadline(deps: HttpDeps, route: Route): (c: ApiContext) => P
         if (!late) resolve(isProblem(result) ? answerProblem(c, deps, result) : result);
         else if (!isProblem(result)) discard(c, result);
       };
+      // Started in a promise, so that a handler that throws before its first await is caught as well.
       Promise.resolve().then(() => route.handle(c)).then(done, (error) => done(recover(c, deps, error)));
     });
   };

@@ -9,7 +9,7 @@ import { messageOf } from "../../base/errors.ts";
 import { TokenBuckets } from "../../guard/token_bucket.ts";
 import { createApp } from "./app.ts";
 import { bindControlSocket } from "./control_socket.ts";
-import { createListener } from "./listener.ts";
+import { createListener, type Listener } from "./listener.ts";
 import { createMetricsApp } from "./metrics_app.ts";
 import type { HttpDeps } from "./types.ts";
 
@@ -42,11 +42,12 @@ export function createHttpDoor(deps: HttpDeps): HttpDoor {
   return new Door(deps);
 }
 
+/** Construction opens nothing; a Door listens once. */
 class Door implements HttpDoor {
   readonly #deps: HttpDeps;
-  readonly #api: http.Server;
-  readonly #control: http.Server;
-  readonly #metrics: http.Server;
+  readonly #api: Listener;
+  readonly #control: Listener;
+  readonly #metrics: Listener;
   #draining = false;
   #removeSocket: () => Promise<void> = async () => {};
 
@@ -67,10 +68,10 @@ class Door implements HttpDoor {
       door: "api",
       fetch: (request, env) => metricsApp.fetch(request, env),
     });
-    for (const server of [this.#api, this.#control]) {
+    for (const { server, closeIdle } of [this.#api, this.#control]) {
       // While draining, a kept connection is closed as soon as its answer is out.
       server.on("request", (_incoming, outgoing) => {
-        outgoing.on("close", () => void (this.#draining && server.closeIdleConnections()));
+        outgoing.on("close", () => void (this.#draining && closeIdle()));
       });
     }
   }
@@ -78,9 +79,9 @@ class Door implements HttpDoor {
   async listen(): Promise<HttpAddresses> {
     const config = this.#deps.config();
     try {
-      const api = await bindTcp(this.#api, config.listen_address, config.port);
+      const api = await bindTcp(this.#api.server, config.listen_address, config.port);
       const metrics = config.metrics_enabled
-        ? await bindTcp(this.#metrics, config.metrics_listen_address, config.metrics_port)
+        ? await bindTcp(this.#metrics.server, config.metrics_listen_address, config.metrics_port)
         : null;
       await this.#bindControl(config.control_socket);
       return { api, metrics, control: config.control_socket };
@@ -92,22 +93,25 @@ class Door implements HttpDoor {
 
   async #bindControl(path: string): Promise<void> {
     const fd = this.#deps.controlFd;
-    if (fd !== undefined) return await listening(this.#control, { fd });
-    this.#removeSocket = await bindControlSocket(path, (born) => listening(this.#control, { path: born }));
+    if (fd !== undefined) return await listening(this.#control.server, { fd });
+    this.#removeSocket = await bindControlSocket(
+      path,
+      (born) => listening(this.#control.server, { path: born }),
+    );
   }
 
   async drain(): Promise<void> {
     this.#draining = true;
-    await Promise.all([this.#api, this.#control].map((server) => {
+    await Promise.all([this.#api, this.#control].map(({ server, closeIdle }) => {
       const closed = stopped(server);
-      server.closeIdleConnections();
+      closeIdle();
       return closed;
     }));
   }
 
   async close(): Promise<void> {
     this.#draining = true;
-    await Promise.all([this.#api, this.#control, this.#metrics].map((server) => {
+    await Promise.all([this.#api, this.#control, this.#metrics].map(({ server }) => {
       const closed = stopped(server);
       server.closeAllConnections();
       return closed;

@@ -34,6 +34,7 @@ function schemaOf(schema: ZodType, io: "input" | "output"): Json {
   return rest;
 }
 
+/** The whole document. Schemas are written out where they are used: each operation can be read by itself. */
 export function describe(routes: readonly Route[], version: string): Json {
   const paths: Record<string, Json> = {};
   for (const route of routes) {
@@ -111,6 +112,7 @@ function answersOf(route: Route): Json {
   );
 }
 
+/** Health asks for nothing and so can fail at nothing; everything else shares the common errors. */
 function errorsOf(route: Route): Json {
   const types = [...new Set([...route.errors, ...(route.access === "open" ? [] : ALWAYS)])];
   return Object.fromEntries(

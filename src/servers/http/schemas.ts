@@ -16,6 +16,7 @@ const jobState = z.enum(["pending", "held", "delivered", "dead", "dropped"]);
 /** Long enough for any address or lane, short enough for a database. */
 const word = z.string().min(1).max(1000);
 
+/** What every error looks like; problem.ts writes it. */
 export const errorSchema = z.object({
   error: z.string(),
   message: z.string(),
@@ -30,6 +31,7 @@ const connectionSchema = z.object({
   tls: z.object({ version: z.string(), cipher: z.string() }).nullable(),
 }) satisfies z.ZodType<Connection>;
 
+/** Only the results are promised here: the fields under them grow with what verification learns to say. */
 const authenticationSchema = z.object({
   spf: z.looseObject({ result: z.string() }),
   dkim: z.looseObject({ result: z.string() }),
@@ -82,6 +84,7 @@ const paging = {
     .describe("next_cursor of the page before"),
 };
 
+/** Strict, as all queries: a misspelt filter would show everything. */
 export const messageQuery = z.strictObject({
   sender: z.string().max(1000).optional(),
   recipient: word.optional(),
@@ -99,6 +102,7 @@ export const jobQuery = z.strictObject({
 
 export const jobActions = ["hold", "release", "retry", "drop"] as const;
 
+/** Strict: a misspelt filter that is ignored would act on far more than was meant. */
 export const jobActionBody = z.strictObject({
   ids: z.array(word).min(1).max(1000).optional(),
   state: jobState.optional(),
@@ -120,6 +124,7 @@ export const domainSchema = z.object({
   source: z.enum(["config", "store"]),
 }) satisfies z.ZodType<DomainEntry>;
 
+/** Not strict: GoMail's clients may send fields of their own along. */
 export const inboundBody = z.object({
   sender: z.string().max(1000).describe("Empty or <> for the null reverse-path"),
   recipient: word.optional(),
@@ -164,6 +169,7 @@ const plainAuthentication = (a: Authentication) => ({
   arc: { ...a.arc },
 });
 
+/** A stored message as the API shows it. */
 export function messageItem(record: MessageRecord): MessageItem {
   return {
     id: record.id,
@@ -182,6 +188,7 @@ export function messageItem(record: MessageRecord): MessageItem {
   };
 }
 
+/** A job without its destination: a webhook URL may carry a secret of the receiver's. */
 export function jobItem(job: JobRecord): JobItem {
   return {
     id: job.id,

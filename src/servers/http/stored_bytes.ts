@@ -66,6 +66,7 @@ async function fileStream(
     file.close();
     throw error;
   }
+  // One chunk ahead of the client at most: memory does not grow with the mail or with slow readers.
   let left = body.length;
   return new ReadableStream<Uint8Array>({
     start: (controller) => controller.enqueue(head),

@@ -57,6 +57,7 @@ export class Conversation {
   #incoming: Incoming | null = null;
   /** The spool asked us to wait. */
   #waiting = false;
+  /** Replies not yet sent; emptied once for each packet. */
   #out = "";
   #held = false;
   #draining = false;
@@ -156,6 +157,7 @@ export class Conversation {
   }
 
   #readCommand(): boolean {
+    // False ends the loop: a part of a line waits for its rest.
     const line = this.#lines.next();
     if (!line) return false;
     switch (line.kind) {
@@ -180,6 +182,7 @@ export class Conversation {
   #act(given: Answer): void {
     const { dialogue } = this;
     const { limits } = dialogue;
+    // One over the limit is answered with the farewell alone, not with both.
     let reply = given;
     if (given.fault === "error" && ++dialogue.errors > limits.errorsMax) reply = REPLY.tooManyErrors;
     if (given.fault === "junk" && ++dialogue.junk > limits.junkMax) reply = REPLY.tooManyJunk;
@@ -192,6 +195,7 @@ export class Conversation {
     if (reply.note) this.wire.note(reply.note);
     this.#say(reply.text);
     if (reply.then === "starttls") {
+      // The 220 must be out in the clear before the socket changes its nature.
       this.#flush();
       this.#enter("tls");
       this.wire.startTls();
@@ -205,6 +209,7 @@ export class Conversation {
       spool = flow.spool();
     } catch (error) {
       this.wire.failed(error);
+      // DATA itself failed: one reply, by LMTP too (RFC 2033 4.2), and the transaction is over.
       forgetEnvelope(this.dialogue);
       return this.#act(refused(refusalOf(error)));
     }
@@ -220,6 +225,7 @@ export class Conversation {
 
   #readData(): boolean {
     const incoming = this.#incoming!;
+    // Whole packets go through without a copy; what follows the dot comes back as command input.
     const chunk = this.#lines.takeAll();
     if (chunk.length === 0) return false;
     const { consumed, output } = incoming.reader.push(chunk);
@@ -258,6 +264,7 @@ export class Conversation {
     }
   }
 
+  /** Nothing is said before the dot: the client would not look (RFC 5321 4.2.5). */
   #storeFailed(incoming: Incoming, error: unknown): void {
     this.wire.failed(error);
     incoming.failure = refusalOf(error);
@@ -282,6 +289,7 @@ export class Conversation {
       this.wire.failed(error);
       this.dismiss(REPLY.internal);
     }).finally(() => {
+      // Commands that came behind the dot have waited for this.
       this.#run();
       if (this.#inputEnded) this.end();
     });
@@ -301,6 +309,7 @@ export class Conversation {
       const connection = connectionOf(dialogue, await this.wire.hostname());
       // From here the spool is the flow's: nothing may abort it any more.
       incoming.spool = null;
+      // By LMTP the client is a queue that would bounce to a sender who may be forged.
       const mayRefuse = dialogue.kind !== "lmtp";
       const protocol = protocolOf(dialogue);
       return await flow.receive({ requestId, protocol, envelope, connection, spooled, mayRefuse });
@@ -318,6 +327,7 @@ export class Conversation {
     const replies = this.dialogue.kind === "lmtp" ? this.dialogue.recipientReplies : 1;
     this.#incoming = null;
     forgetEnvelope(this.dialogue);
+    // Nobody is left to hear it; the sender will try again, and the message stands once more (RFC 1047).
     if (this.#phase === "closed") return;
     for (let i = 1; i < replies; i++) this.#say(reply.text);
     if (reply.then === "close") return this.#finish(reply);

@@ -38,6 +38,7 @@ export class DataReader {
   receivedBytes = 0;
   #place: Place = "start";
   #size = 0;
+  /** Size at the start of the current line, to tell the empty one that ends the header. */
   #lineStart = 0;
   #inHeader = true;
   #headerLines = 0;

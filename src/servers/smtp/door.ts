@@ -77,6 +77,7 @@ class Door implements SmtpDoor {
   /** Sockets that hear a last word, with the timers that cut them off. */
   #leaving = new Map<Socket, Timer>();
   #draining = false;
+  /** Whoever waits in drain() for the last session. */
   #onEmpty: (() => void)[] = [];
 
   constructor(options: SmtpDoorOptions) {
@@ -94,6 +95,7 @@ class Door implements SmtpDoor {
 
   async listen(): Promise<ListenerInfo[]> {
     const { config } = this.#options;
+    // The certificate first, so that not even the first client misses the offer of STARTTLS.
     await this.#tls.start();
     const { smtp_listen, proxy_listen, lmtp_listen } = config();
     this.#listeners = [
@@ -122,6 +124,7 @@ class Door implements SmtpDoor {
     this.#draining = true;
     this.#tls.stop();
     await Promise.all(this.#listeners.map((listener) => listener.close()));
+    // Only after the listeners are shut, so that whoever is sent away does not come back to us.
     for (const session of this.#sessions) session.conversation.drain();
     if (this.#sessions.size === 0) return;
     await new Promise<void>((resolve) => void this.#onEmpty.push(resolve));
@@ -184,6 +187,7 @@ class Door implements SmtpDoor {
     const tlsOffered = () => tls() !== null;
     const dialogue = newDialogue({ kind, peer, limits, flow, config, hostname, tlsOffered });
     const { address } = peer;
+    // Behind a proxy or a queue the client's name is XFORWARD's to tell.
     const name = kind === "smtp" && resolveHostname && address !== null
       ? lookUpName(clock, limits.hostnameMs, () => resolveHostname(address))
       : null;

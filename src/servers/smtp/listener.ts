@@ -103,6 +103,7 @@ export class Listener {
     if (!address) throw new Error("it is no host:port, [v6]:port or unix:/path");
     if ("path" in address) {
       await removeStale(address.path);
+      // Until the chmod the file is the owner's alone (connecting needs the write bit): never too open.
       await this.#listen(address);
       return await Deno.chmod(address.path, SOCKET_MODE);
     }

@@ -22,6 +22,7 @@ export type Note =
   | "too_many_junk"
   | "too_many_mails"
   | "too_many_refused"
+  | "unknown_recipient"
   | "xclient"
   | "xforward";
 

@@ -46,6 +46,7 @@ export class Reporter {
   session(id: string, dialogue: Dialogue, active: () => number): SessionReport {
     const { metrics, clock } = this.#parts;
     const log = this.#parts.log.with({ session: id, door: dialogue.kind, client: dialogue.peer.address });
+    // Bounded: its members are the fixed names of notes and refusals.
     const seen = new Set<string>();
     const startedAt = clock.monotonic();
     const once = (key: string) => !seen.has(key) && !!seen.add(key) && this.#mayWrite();
@@ -55,7 +56,11 @@ export class Reporter {
         metrics.activeConnections.set(active());
       },
       note(note: Note) {
-        metrics.errors.inc({ type: `smtp_${note}` });
+        // A refused recipient is a mail that did not come in; the rest is about the conversation.
+        if (note === "relay_denied" || note === "unknown_recipient") {
+          metrics.emailsRejected.inc({ reason: note });
+        }
+        if (note !== "unknown_recipient") metrics.errors.inc({ type: `smtp_${note}` });
         if (once(note)) log.info("SMTP peer refused", { reason: note });
       },
       mailRefused(requestId: string, reason: RefusalReason) {
@@ -79,6 +84,7 @@ export class Reporter {
       },
       ended() {
         metrics.activeConnections.set(active());
+        // The other doors stand behind our own MTA; nothing is learned by counting them.
         if (dialogue.kind === "smtp" && !dialogue.tls) metrics.plaintextConnections.inc();
         const { mails, errors, tls } = dialogue;
         const duration_ms = Math.round(clock.monotonic() - startedAt);

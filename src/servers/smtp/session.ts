@@ -41,12 +41,17 @@ export class Session implements Wire {
   #deadline: Deadline;
   /** For taking our answers, and at the end for going. */
   #flushDeadline: Deadline;
+  /** Reading is stopped because too much input waits, or because our answers are not taken. */
   #held = false;
   #blocked = false;
+  /** Our last word is said. */
   #closing = false;
   #isEnded = false;
+  /** Monotonic time at which this DATA must be over, however fast it was. */
   #dataEndsAt = 0;
+  /** What had come when the current window of the rate check began. */
   #windowBytes = 0;
+  /** We ourselves stopped the peer in this window. */
   #heldInWindow = false;
 
   constructor(readonly parts: SessionParts) {
@@ -138,6 +143,7 @@ export class Session implements Wire {
   }
 
   startTls(): void {
+    // Null only when a reload switched TLS off between the offer and now.
     const tls = this.parts.tls();
     if (!tls) return this.destroy();
     const plain = this.parts.socket;
@@ -173,11 +179,13 @@ export class Session implements Wire {
       case "tls":
         return this.#deadline.set(limits.tlsHandshakeMs);
       case "data": {
+        // The largest mail at the slowest rate we stand, on top of what any mail gets.
         const sizeMs = config().max_message_size / limits.dataBytesPerSecond * 1000;
         this.#dataEndsAt = this.parts.clock.monotonic() + limits.dataMs + sizeMs;
         return this.#openWindow();
       }
       default:
+        // While the flow works, time is the flow's to keep.
         return this.#deadline.clear();
     }
   }

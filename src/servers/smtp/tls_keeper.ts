@@ -41,6 +41,7 @@ export class TlsKeeper {
   #options: TlsOptions;
   #inUse: TlsInUse | null = null;
   #problem: string | null = null;
+  /** The state of the files at the last load, good or bad: the same bad one is not tried every half minute. */
   #seen = "";
   #poll: Timer | null = null;
 
@@ -79,6 +80,7 @@ export class TlsKeeper {
       return true;
     }
     try {
+      // Taken before reading: a change during the load then shows at the next look.
       this.#seen = await this.#fingerprint();
       const pair = await this.#load();
       const minVersion = config().tls_min_version === "1.3" ? "TLSv1.3" : "TLSv1.2";

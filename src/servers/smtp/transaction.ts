@@ -31,6 +31,7 @@ function openMail(dialogue: Dialogue, argument: string): Answer {
   if (!parsed) return REPLY.mailSyntax;
   const parameters = mailParameters(parsed.parameters, dialogue.hello!.extended);
   if ("text" in parameters) return parameters;
+  // The null path `<>` is how bounces come in, and must be let in (4.5.5).
   if (parsed.path !== "") {
     const mailbox = parseMailbox(parsed.path, { smtpUtf8: parameters.smtpUtf8 });
     if ("problem" in mailbox) {
@@ -77,6 +78,7 @@ export function recipient(dialogue: Dialogue, argument: string): Answer {
   if (!dialogue.mail) return dialogue.hello ? REPLY.needMail : REPLY.sayHello;
   const parsed = parsePathArgument(argument, "TO");
   if (!parsed) return REPLY.rcptSyntax;
+  // DSN (RFC 3461) is not offered, so RCPT has no parameters here.
   if (parsed.parameters.size > 0) return REPLY.unknownParameter;
   const address = recipientAddress(parsed.path, dialogue.mail.smtpUtf8);
   if (typeof address !== "string") return address;
@@ -85,11 +87,13 @@ export function recipient(dialogue: Dialogue, argument: string): Answer {
   const max = dialogue.config().max_recipients;
   if (!known && dialogue.recipients.size >= max) return REPLY.tooManyRecipients;
   if (dialogue.recipientReplies >= max * REPEATED_RECIPIENTS_FACTOR) return REPLY.tooManyRecipients;
+  // A known one was asked about already; it only counts towards LMTP's replies.
   if (!known) {
     const refusal = dialogue.flow.checkRecipient(address === POSTMASTER ? POSTMASTER : path);
     if (refusal) {
-      const relay = refusal.reason === "relay_denied";
-      return { fault: "recipient", ...refused(refusal), ...(relay && { note: "relay_denied" }) };
+      const { reason } = refusal;
+      const isCounted = reason === "relay_denied" || reason === "unknown_recipient";
+      return { fault: "recipient", ...refused(refusal), ...(isCounted && { note: reason }) };
     }
     dialogue.recipients.set(address, address === POSTMASTER ? POSTMASTER : path);
   }

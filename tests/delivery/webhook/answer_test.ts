@@ -6,13 +6,13 @@ const NOW = Date.UTC(2026, 0, 1, 12);
 
 test("Retry-After is seconds or an HTTP date, and nothing else", () => {
   const cases: [string | null, number | null][] = [
-    ["0", 0],
+    ["0", 1_000],
     ["120", 120_000],
     [" 5 ", 5_000],
     ["99999999999999999999", 3_600_000],
     ["Thu, 01 Jan 2026 12:01:00 GMT", 60_000],
     ["Thursday, 01-Jan-26 12:01:00 GMT", 60_000],
-    ["Thu, 01 Jan 2026 11:00:00 GMT", 0],
+    ["Thu, 01 Jan 2026 11:00:00 GMT", 1_000],
     ["Fri, 01 Jan 2027 12:00:00 GMT", 3_600_000],
     [null, null],
     ["", null],

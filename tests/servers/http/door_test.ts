@@ -215,6 +215,14 @@ test("drain() lets a request in flight finish, and takes no new connection", asy
   });
 });
 
+test("drain() does not wait for connections that never sent a whole request", () =>
+  withDoor({}, async (h) => {
+    const sockets = ["", "GET /health HTTP/1.1\r\nHost:"].map((text) => h.raw(text || "\r\n"));
+    await (await h.call("/health")).body?.cancel();
+    await h.door.drain();
+    await Promise.all(sockets);
+  }));
+
 test("close() ends what is in flight", async () => {
   const { gate, started, replay } = gatedReplay();
   await withDoor({ deps: { replay } }, async (h) => {

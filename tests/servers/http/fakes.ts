@@ -142,6 +142,7 @@ export class FakeStore implements Partial<Store> {
 
   listMessages(filter: MessageFilter, page: PageQuery) {
     this.messageQueries.push([filter, page]);
+    if (this.error) return Promise.reject(this.error);
     return Promise.resolve({ items: [message], nextCursor: "c-2" });
   }
 

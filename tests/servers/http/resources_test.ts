@@ -1,6 +1,7 @@
 /** /v1/messages, /v1/queue, /v1/domains: what they show, do and refuse. */
 
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { InvalidCursor } from "../../../src/store/mod.ts";
 import { test, withTempDir } from "../../support/test.ts";
 import { ID } from "./fakes.ts";
 import { post, verdictOf, withDoor } from "./harness.ts";
@@ -48,6 +49,12 @@ test("Query parameters that are wrong, unknown or given twice are 400", () =>
     ) {
       assertEquals(await verdictOf(h.call(`/v1/messages?${query}`)), [400, "validation_error"], query);
     }
+  }));
+
+test("A cursor that the store does not know is 400", () =>
+  withDoor({}, async (h) => {
+    h.store.error = new InvalidCursor();
+    assertEquals(await verdictOf(h.call("/v1/messages?cursor=abc")), [400, "validation_error"]);
   }));
 
 test("One message comes with its jobs; an unknown or impossible id is 404", () =>

@@ -1,6 +1,7 @@
 /** /v1/domains: what we accept mail for. Those of the config are shown here and changed there. */
 
 import { z } from "zod";
+import { normalizeDomain } from "../../../mail/address.ts";
 import { readJson } from "../body.ts";
 import { invalid, isProblem, json, problem } from "../problem.ts";
 import { domainBody, domainSchema } from "../schemas.ts";
@@ -43,7 +44,8 @@ function addRoute(deps: HttpDeps): Route {
       const result = await deps.domains.add(domain, recipients ?? null);
       if (result === "exists") return problem("conflict", "Cannot add the domain: it is there already");
       if (result !== "added") return invalid([{ path: "domain", problem: result.problem }]);
-      const name = domain.toLowerCase();
+      // The table keeps the A-label form; the caller may have written another.
+      const name = normalizeDomain(domain) ?? domain;
       const added = deps.domains.list().find((entry) => entry.domain === name);
       return json(added ?? { domain: name, recipients: recipients ?? null, source: "store" }, 201);
     },

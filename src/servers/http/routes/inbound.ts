@@ -103,6 +103,7 @@ function checkEnvelope(c: ApiContext, deps: HttpDeps, handed: Handed, sizeBytes:
   return full && turnAway(c, deps, full);
 }
 
+/** The streaming way: the whole message is never in memory. */
 async function takeRfc822(c: ApiContext, deps: HttpDeps): Promise<Taken | Problem> {
   const input = headerInput(c);
   const handed = Array.isArray(input) ? input : envelopeOf(input);
@@ -147,6 +148,7 @@ async function finish(
   return turnAway(c, deps, refuse("internal"));
 }
 
+/** The way through memory, with the same checks in the same order. */
 async function takeJson(c: ApiContext, deps: HttpDeps): Promise<Taken | Problem> {
   const bytesMax = deps.config().max_message_size;
   // base64 takes four bytes for three; the rest is room for the envelope.
@@ -188,6 +190,7 @@ async function takeJson(c: ApiContext, deps: HttpDeps): Promise<Taken | Problem>
   }
 }
 
+/** The message out of JSON; text means UTF-8, base64 means exactly these bytes. */
 function messageBytes(value: z.infer<typeof inboundBody>): Uint8Array | Finding {
   const { raw, raw_base64 } = value;
   if ((raw === undefined) === (raw_base64 === undefined)) {

@@ -20,6 +20,7 @@ import type { ApiContext, HttpDeps, Problem, Route } from "../types.ts";
 
 /** One job for each route; far fewer in fact. */
 const JOBS_MAX = 500;
+/** If a browser shows it all the same: no script, no form, no origin (CSP 3, sandbox). */
 const DOWNLOAD_POLICY = "sandbox; default-src 'none'";
 
 const idParameter = { in: "path", schema: z.object({ id: z.string() }) } as const;

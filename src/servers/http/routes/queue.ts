@@ -56,6 +56,7 @@ function actionRoute(deps: HttpDeps, action: typeof jobActions[number]): Route {
       if (isProblem(body)) return body;
       const { all = false, dry_run = false, message_id, ...rest } = body.value;
       const filter: JobFilter = { ...rest, messageId: message_id };
+      // Exactly one of the two: neither is an accident, both is a contradiction.
       const filtered = Object.values(filter).some((value) => value !== undefined);
       if (all === filtered) {
         const problem = all ? "can't be combined with a filter" : "must be true when there is no filter";

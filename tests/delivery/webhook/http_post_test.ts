@@ -1,0 +1,98 @@
+/** Connection pools: kept for the same checked addresses, dropped when idle, never more than so many. */
+
+import { assertEquals, assertRejects } from "@std/assert";
+import { startReceiver } from "../../../src/cli/demo/receiver.ts";
+import { HttpPoster } from "../../../src/delivery/webhook/http_post.ts";
+import { FakeClock } from "../../support/fake_clock.ts";
+import { test } from "../../support/test.ts";
+
+const body = new TextEncoder().encode("{}");
+
+function requestTo(url: string, addresses = ["127.0.0.1"], signal = new AbortController().signal) {
+  return { url: new URL(url), addresses, headers: {}, body, signal };
+}
+
+test("A connection is used again for the same addresses, and not for others", async () => {
+  const receiver = await startReceiver({ host: "0.0.0.0" });
+  const poster = new HttpPoster(new FakeClock());
+  const url = `http://app.example:${receiver.port}/`;
+  await poster.post(requestTo(url));
+  await poster.post(requestTo(url));
+  assertEquals(receiver.connections, 1);
+  await poster.post(requestTo(url, ["127.0.0.2"]));
+  assertEquals(receiver.connections, 2);
+  poster.close();
+  await receiver.close();
+});
+
+test("Another address of the list is tried when the first does not answer", async () => {
+  const receiver = await startReceiver();
+  const poster = new HttpPoster(new FakeClock());
+  // Nothing listens on 127.0.0.9 at that port.
+  const answer = await poster.post(
+    requestTo(`http://app.example:${receiver.port}/`, ["127.0.0.9", "127.0.0.1"]),
+  );
+  assertEquals(answer.status, 200);
+  poster.close();
+  await receiver.close();
+});
+
+test("Pools that were idle for a minute are closed when another is made", async () => {
+  const [first, second] = [await startReceiver(), await startReceiver()];
+  const clock = new FakeClock();
+  const poster = new HttpPoster(clock);
+  await poster.post(requestTo(first.url));
+  await clock.advance(61_000);
+  await poster.post(requestTo(second.url));
+  await poster.post(requestTo(first.url));
+  assertEquals([first.connections, second.connections], [2, 1]);
+  poster.close();
+  await first.close();
+  await second.close();
+});
+
+test("Pools are bounded however many hosts there are", async () => {
+  const receiver = await startReceiver();
+  const poster = new HttpPoster(new FakeClock());
+  for (let i = 0; i < 300; i++) await poster.post(requestTo(`http://h${i}.example:${receiver.port}/`));
+  assertEquals(receiver.count, 300);
+  poster.close();
+  await receiver.close();
+});
+
+test("A request that is aborted before it began is not sent", async () => {
+  const receiver = await startReceiver();
+  const poster = new HttpPoster(new FakeClock());
+  await assertRejects(() => poster.post(requestTo(receiver.url, ["127.0.0.1"], AbortSignal.abort())));
+  assertEquals(receiver.count, 0);
+  poster.close();
+  await receiver.close();
+});
+
+test("A receiver that switches protocols has given no good answer", async () => {
+  const receiver = await startReceiver({ answer: () => "switch" });
+  const poster = new HttpPoster(new FakeClock());
+  assertEquals((await poster.post(requestTo(receiver.url))).status, 101);
+  poster.close();
+  await receiver.close();
+});
+
+test("Interim answers are not the answer", async () => {
+  const server = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const serve = (async () => {
+    const connection = await server.accept();
+    await connection.read(new Uint8Array(4096));
+    const text =
+      "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n";
+    await connection.write(new TextEncoder().encode(text));
+    // Until the other side is done.
+    while (await connection.read(new Uint8Array(4096)).catch(() => null) !== null);
+    connection.close();
+  })();
+  const poster = new HttpPoster(new FakeClock());
+  const { port } = server.addr as Deno.NetAddr;
+  assertEquals((await poster.post(requestTo(`http://127.0.0.1:${port}/`))).status, 204);
+  poster.close();
+  await serve;
+  server.close();
+});
