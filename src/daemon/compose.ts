@@ -22,6 +22,7 @@ import { createHttpDoor, type HttpAddresses } from "../servers/http/mod.ts";
 import { createSmtpDoor, type SmtpDoor } from "../servers/smtp/mod.ts";
 import { createRetention, openStore } from "../store/mod.ts";
 import { startGauges } from "./gauges.ts";
+import { type HandedSockets, handedSockets } from "./handed_sockets.ts";
 import { createHealth, type HealthReport } from "./health.ts";
 import { loadKeys } from "./keys.ts";
 import { createMailPool } from "./mail_pool.ts";
@@ -65,6 +66,8 @@ interface Context {
   metrics: Metrics;
   options: DaemonOptions;
   draining: () => boolean;
+  /** In mode socket: what the service manager opened for us. */
+  sockets: HandedSockets | null;
   /** How to end what has been started, first one first. */
   endings: (() => unknown)[];
 }
@@ -79,6 +82,16 @@ function systemHostname(): string {
     // Without the permission to ask there is still a name to give.
     return "localhost";
   }
+}
+
+function socketsFor(config: Config, log: Logger): HandedSockets | null {
+  if (config.mode !== "socket") return null;
+  const sockets = handedSockets((name) => Deno.env.get(name), Deno.pid);
+  if (!sockets) log.warn("No sockets were handed over: listening by the configured addresses");
+  else if (sockets.unknown.length > 0) {
+    log.warn("Some handed sockets have no use", { names: sockets.unknown });
+  }
+  return sockets;
 }
 
 /** VAULT: the store, and the secrets beside it. */
@@ -168,6 +181,7 @@ function makeSmtpDoor(context: Context, { hostname, flow }: Flow, { resolver }: 
     log,
     metrics,
     resolveHostname: (address) => resolver.reverse(address),
+    inherited: context.sockets?.smtp,
   });
   endings.push(() => smtp.close());
   return smtp;
@@ -202,6 +216,7 @@ function makeHttpDoor(
     metrics,
     version: VERSION,
     startedAt: clock.now(),
+    controlFd: context.sockets?.control ?? undefined,
   });
   endings.push(() => http.close());
   return http;
@@ -240,6 +255,7 @@ export async function startDaemon(initial: Config, options: DaemonOptions): Prom
     metrics,
     options,
     draining: () => state.draining,
+    sockets: socketsFor(initial, log),
     endings: [],
   };
   const beganMs = clock.monotonic();

@@ -54,7 +54,8 @@ export interface NewJob {
   expiresAt: number;
 }
 
-export interface NewMessage {
+/** What is known about a message besides its bytes. */
+export interface MessageFacts {
   id: string;
   requestId: string;
   receivedAt: number;
@@ -68,29 +69,20 @@ export interface NewMessage {
   authentication: Authentication;
   verdict: Verdict;
   processingMs: number;
+}
+
+export interface NewMessage extends MessageFacts {
   /** Header block to keep: our trace fields, then the received block less forged fields; ends with the empty line. */
   head: Uint8Array;
   spooled: Spooled;
   jobs: NewJob[];
 }
 
-export interface MessageRecord {
-  id: string;
-  requestId: string;
-  receivedAt: number;
-  mailFrom: string;
-  recipients: string[];
-  subject: string | null;
-  messageIdHeader: string | null;
-  fromHeader: string | null;
-  toHeader: string | null;
+export interface MessageRecord extends MessageFacts {
+  /** Head and body as stored: the length of the raw message. */
   sizeBytes: number;
-  /** The whole raw message (head and body) is valid UTF-8. */
+  /** The whole raw message is valid UTF-8. */
   utf8: boolean;
-  connection: Connection;
-  authentication: Authentication;
-  verdict: Verdict;
-  processingMs: number;
 }
 
 /** The stored message's bytes: head first, then body. */

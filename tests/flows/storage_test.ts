@@ -1,0 +1,139 @@
+/**
+ * A disk that is full and a database that can't be written: the sender hears 452 or 451 (503 over HTTP) and
+ * keeps the mail, and service returns by itself. Never a 250 for what is not stored.
+ */
+
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { DatabaseSync } from "node:sqlite";
+import { idOf, plainMail, type TestDaemon, withDaemon } from "../support/harness.ts";
+import { test, testIf } from "../support/test.ts";
+import { canMount, Tmpfs } from "../support/tmpfs.ts";
+import { until } from "../support/until.ts";
+
+const LARGE = plainMail({}, `${"x".repeat(76)}\r\n`.repeat(6_000));
+const mounts = await canMount();
+
+/** A daemon whose data directory is a small disk of its own. */
+async function withSmallDisk(
+  diskReserve: string,
+  fn: (d: TestDaemon, disk: Tmpfs) => Promise<void>,
+): Promise<void> {
+  let disk: Tmpfs | null = null;
+  const prepare = async (dir: string) => {
+    disk = await Tmpfs.mount(`${dir}/data`, "8m");
+  };
+  // The mount has to go before its directory does, so the directory is not the daemon's own temporary one.
+  const place = await Deno.makeTempDir({ prefix: "gomail-disk-" });
+  try {
+    await withDaemon(
+      { data_dir: `${place}/data`, disk_reserve: diskReserve },
+      (d) => fn(d, disk!),
+      { prepare: () => prepare(place) },
+    );
+  } finally {
+    await (disk as Tmpfs | null)?.unmount();
+    await Deno.remove(place, { recursive: true });
+  }
+}
+
+async function stored(d: TestDaemon): Promise<string[]> {
+  return (await d.api("/v1/messages?limit=500")).json.items.map((item: { id: string }) => item.id);
+}
+
+/** Mail of both sizes by both doors is refused for now, and nothing of it is kept. */
+async function expectFull(d: TestDaemon): Promise<void> {
+  const before = await stored(d);
+  for (const mail of [plainMail(), LARGE]) {
+    const c = await d.smtp();
+    await c.command("MAIL FROM:<alice@sender.example>", /^(250|452 4\.3\.1) /).then(async (reply) => {
+      if (reply.startsWith("452")) return;
+      await c.command("RCPT TO:<bob@example.com>", /^250 /);
+      await c.command("DATA", /^354 /);
+      c.send(mail);
+      await c.command(".", /^452 4\.3\.1 /);
+    });
+    await c.close();
+    const answer = await d.post(mail);
+    assertEquals([answer.status, answer.json.error], [503, "service_unavailable"]);
+  }
+  assertEquals(await stored(d), before);
+}
+
+async function expectService(d: TestDaemon): Promise<void> {
+  for (const mail of [plainMail(), LARGE]) {
+    const id = idOf(await d.send(mail));
+    const posted = await d.post(mail);
+    assertEquals(posted.status, 200);
+    for (const one of [id, posted.json.message_id]) {
+      assert((await d.raw(one)).endsWith(mail.slice(-1000)));
+      await d.payload(one);
+    }
+  }
+}
+
+testIf(mounts, "cannot mount", "A full disk gets 452 and 503, and service returns with the space", () =>
+  withSmallDisk("0", async (d, disk) => {
+    await expectService(d);
+    await disk.fill();
+    await expectFull(d);
+    assertEquals((await d.fetch("/health/ready")).status, 503);
+    await disk.free();
+    await until(async () => (await d.fetch("/health/ready")).status === 200, "readiness");
+    await expectService(d);
+    assertEquals([...Deno.readDirSync(`${disk.path}/spool`)], []);
+  }));
+
+testIf(mounts, "cannot mount", "Less than disk_reserve is a full disk to senders, before anything fails", () =>
+  withSmallDisk("1MB", async (d, disk) => {
+    await expectService(d);
+    await disk.fill(512 * 1024);
+    // Free space is looked up once a second.
+    const full = async () => (await d.post()).status === 503;
+    await until(full, "the reserve to be noticed");
+    await expectFull(d);
+    const health = await d.fetch("/health");
+    assertEquals([health.status, health.json.status], [200, "degraded"]);
+    const c = await d.smtp();
+    assertMatch(await c.command("MAIL FROM:<alice@sender.example> SIZE=1000", /./), /^452 4\.3\.1 /);
+    await c.close();
+    await disk.free();
+    await until(async () => (await d.post()).status === 200, "room again");
+    await expectService(d);
+  }));
+
+testIf(mounts, "cannot mount", "What was owed when the disk filled up is delivered, and settled later", () =>
+  withSmallDisk("0", async (d, disk) => {
+    d.receiver.answerWith(() => ({ status: 200, delayMs: 300 }));
+    const id = idOf(await d.send());
+    await d.receiver.waitFor(1);
+    await disk.fill();
+    await until(() => d.lines.some((line) => line.msg === "Delivery attempt"), "the attempt's end");
+    await disk.free();
+    await until(async () => (await d.jobs(id))[0].state === "delivered", "the settlement");
+    assertEquals(d.webhooks(id).length, 1);
+  }));
+
+test("A database that another process holds gets 451 and 503, and full service again afterwards", () =>
+  withDaemon({}, async (d) => {
+    await expectService(d);
+    const before = await stored(d);
+    const name = [...Deno.readDirSync(`${d.dir}/data`)].map((entry) => entry.name).find((n) => /\.db$/.test(n));
+    const other = new DatabaseSync(`${d.dir}/data/${name}`, { timeout: 5_000 });
+    try {
+      other.exec("BEGIN EXCLUSIVE");
+      const answers = await Promise.all([
+        d.send(plainMail(), {}, /^451 4\.3\.0 /),
+        d.post(),
+        d.fetch("/health/ready"),
+      ]);
+      assertEquals([answers[1].status, answers[1].json.error], [503, "service_unavailable"]);
+      assertEquals(answers[2].status, 503);
+      other.exec("ROLLBACK");
+    } finally {
+      other.close();
+    }
+    assertEquals(await stored(d), before);
+    await expectService(d);
+    // Monitoring sees what happened.
+    assertMatch(await d.metrics(), /gomail_storage_operations_total\{operation="write",status="error"\} [1-9]/);
+  }));
