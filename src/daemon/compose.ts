@@ -65,7 +65,10 @@ interface Context {
   log: Logger;
   metrics: Metrics;
   options: DaemonOptions;
+  /** On the way out: nothing new begins, what is in flight is finished. */
   draining: () => boolean;
+  /** The doors' time is up: a mail that comes now is too late. */
+  closing: () => boolean;
   /** In mode socket: what the service manager opened for us. */
   sockets: HandedSockets | null;
   /** How to end what has been started, first one first. */
@@ -131,7 +134,7 @@ type Threads = ReturnType<typeof startThreads>;
 
 /** FLOW IN: whose mail we take, and what becomes of it. */
 async function openFlow(context: Context, { store }: Vault, { pool }: Threads) {
-  const { config, clock, log, metrics, draining } = context;
+  const { config, clock, log, metrics, closing } = context;
   const hostname = () => mailHostnameOf(config(), systemHostname());
   const domains = new DomainTable({ config, store, clock });
   await domains.load();
@@ -142,7 +145,7 @@ async function openFlow(context: Context, { store }: Vault, { pool }: Threads) {
     store,
     domains,
     authenticate,
-    draining,
+    draining: closing,
     clock,
     log,
     metrics,
@@ -245,7 +248,7 @@ async function atMost(clock: Clock, delayMs: number, work: Promise<unknown>): Pr
 export async function startDaemon(initial: Config, options: DaemonOptions): Promise<Daemon> {
   const clock = options.clock ?? systemClock;
   const { log } = options;
-  const state = { config: initial, draining: false, controlUp: false, api: "" };
+  const state = { config: initial, draining: false, closing: false, controlUp: false, api: "" };
   const metrics = createMetrics();
   metrics.buildInfo.set({ version: VERSION, deno: Deno.version.deno }, 1);
   const context: Context = {
@@ -255,6 +258,7 @@ export async function startDaemon(initial: Config, options: DaemonOptions): Prom
     metrics,
     options,
     draining: () => state.draining,
+    closing: () => state.closing,
     sockets: socketsFor(initial, log),
     endings: [],
   };
@@ -296,6 +300,7 @@ export async function startDaemon(initial: Config, options: DaemonOptions): Prom
       state.draining = true;
       const graceMs = Math.max(0, state.config.shutdown_timeout - CLOSE_MS);
       await atMost(clock, graceMs, Promise.all([smtp.drain(), http.drain()]));
+      state.closing = true;
       const leftMs = Math.max(0, graceMs - (clock.monotonic() - stopBeganMs));
       await engine.drain(leftMs);
       await endAll(context);

@@ -44,7 +44,7 @@ With ${BANK} instead of ${SHOP} it is refused (curl calls that a weird server re
 The demo has a DNS of its own, and only its own domains are in it.`);
   screen.title("Where everything is");
   screen.line();
-  screen.field("API", apiUrl, "plain", "described in /openapi.json");
+  screen.field("API", apiUrl, "plain", "with the token; /openapi.json describes it");
   screen.field("health", `${apiUrl}/health`);
   screen.field("metrics", metricsUrl);
   screen.field("log", logFile);

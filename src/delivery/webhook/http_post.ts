@@ -147,7 +147,13 @@ class Exchange {
         headers: { ...headers, "content-length": String(body.length) },
         maxHeaderSize: HEADER_BYTES_MAX,
       });
-      const abort = () => request.destroy(new Error("aborted"));
+      const abort = () => {
+        // Destroyed on a kept connection, Deno's request is sent again on a new one, past every deadline; one
+        // that looks new is not.
+        request.reusedSocket = false;
+        request.destroy(new Error("aborted"));
+        end(new Error("aborted"));
+      };
       const end = (error: Error | null) => {
         signal.removeEventListener("abort", abort);
         if (this.#answer) resolve(this.#answer);

@@ -69,6 +69,24 @@ test("A request that is aborted before it began is not sent", async () => {
   await receiver.close();
 });
 
+test("A deadline on a kept connection ends the request, and it is not sent again behind our back", async () => {
+  const receiver = await startReceiver();
+  const poster = new HttpPoster(new FakeClock());
+  await poster.post(requestTo(receiver.url));
+  receiver.answerWith(() => "hang");
+  const over = new AbortController();
+  const posted = assertRejects(() => poster.post(requestTo(receiver.url, ["127.0.0.1"], over.signal)));
+  await receiver.waitFor(2);
+  receiver.answerWith(() => ({ status: 200 }));
+  over.abort();
+  await posted;
+  // Whatever was sent behind our back came before this one.
+  await poster.post(requestTo(receiver.url));
+  assertEquals([receiver.count, receiver.connections], [3, 2]);
+  poster.close();
+  await receiver.close();
+});
+
 test("A receiver that switches protocols has given no good answer", async () => {
   const receiver = await startReceiver({ answer: () => "switch" });
   const poster = new HttpPoster(new FakeClock());
