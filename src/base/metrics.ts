@@ -5,6 +5,7 @@
  */
 
 import client from "prom-client";
+import { HTTP_STATUS, REFUSALS } from "./errors.ts";
 
 const DURATION_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 const SIZE_BUCKETS = [1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 10485760, 26214400];
@@ -33,12 +34,16 @@ export function createMetrics() {
       registers,
     });
 
-  return {
+  const metrics = {
     registry,
     ...mailMetrics(counter, histogram),
     ...doorMetrics(counter, gauge, histogram),
     storageOperations: counter("storage_operations_total", "Store calls", ["operation", "status"]),
-    shutdownDuration: histogram("shutdown_duration_seconds", "Time from signal to stop", DURATION_BUCKETS),
+    shutdownDuration: histogram(
+      "shutdown_duration_seconds",
+      "From signal to stop, of the run before",
+      DURATION_BUCKETS,
+    ),
     queueJobs: gauge("queue_jobs", "Jobs in the queue", ["carrier", "state"]),
     queueOldest: gauge("queue_oldest_seconds", "Age of the oldest job still owed", ["carrier"]),
     deliveryAttempts: counter("delivery_attempts_total", "Delivery attempts", ["carrier", "outcome"]),
@@ -61,6 +66,30 @@ export function createMetrics() {
     }),
     buildInfo: gauge("build_info", "Constant 1, labelled with the build", ["version", "deno"]),
   };
+  beginAtZero(metrics);
+  return metrics;
+}
+
+/**
+ * A series that only appears with its first event has no first increase to alarm on, so those with a few fixed
+ * label values begin at 0.
+ */
+function beginAtZero(metrics: Omit<Metrics, "registry">): void {
+  for (const status of ["success", "rejected", "error"]) metrics.emailsProcessed.inc({ status }, 0);
+  for (const reason of Object.keys(REFUSALS)) metrics.emailsRejected.inc({ reason }, 0);
+  for (const reason of ["from_invalid", "dmarc_fail", "spf_fail", "auth_temporary"]) {
+    metrics.emailsQuarantined.inc({ reason }, 0);
+  }
+  for (const type of Object.keys(HTTP_STATUS)) metrics.errors.inc({ type }, 0);
+  for (const reason of ["per_ip", "total", "throttle"]) metrics.connectionsRejected.inc({ reason }, 0);
+  for (const version of ["TLSv1.2", "TLSv1.3"]) metrics.tlsConnections.inc({ version }, 0);
+  for (const operation of ["read", "write", "delete"]) {
+    for (const status of ["success", "error"]) metrics.storageOperations.inc({ operation, status }, 0);
+  }
+  for (const outcome of ["delivered", "deferred", "dead", "released", "error"]) {
+    metrics.deliveryAttempts.inc({ carrier: "webhook", outcome }, 0);
+  }
+  metrics.deliveryDuration.zero({ carrier: "webhook" });
 }
 
 type CounterOf = <L extends string = never>(n: string, h: string, l?: readonly L[]) => client.Counter<L>;
@@ -94,9 +123,9 @@ function mailMetrics(counter: CounterOf, histogram: HistogramOf) {
     dkim: {
       pass: counter("dkim_pass_total", "DKIM pass"),
       fail: counter("dkim_fail_total", "DKIM fail"),
-      none: counter("dkim_none_total", "Mails without a usable DKIM signature"),
+      none: counter("dkim_none_total", "Mails without a DKIM signature"),
       temperror: counter("dkim_temperror_total", "DKIM temperror"),
-      permerror: counter("dkim_permerror_total", "DKIM permerror"),
+      permerror: counter("dkim_permerror_total", "DKIM permerror, neutral and policy"),
     },
     dkimSigned: counter("dkim_signed_total", "Outgoing mails signed"),
     dmarc: {
@@ -114,10 +143,7 @@ function doorMetrics(counter: CounterOf, gauge: GaugeOf, histogram: HistogramOf)
       "http_request_duration_seconds",
       "Time of an HTTP request",
       DURATION_BUCKETS,
-      [
-        "method",
-        "endpoint",
-      ],
+      ["method", "endpoint", "status"],
     ),
     httpActiveRequests: gauge("http_active_requests", "HTTP requests being answered"),
     rateLimitHits: counter("rate_limit_hits_total", "Requests refused by the rate limit"),

@@ -33,17 +33,28 @@ export interface ParsedLine {
   flags: GivenFlags;
 }
 
-/** A switch becomes `--x=true` or `--x=false`, so that it never takes the next word as its value. */
+const CONFIG_SWITCHES: ReadonlySet<string> = new Set(
+  CONFIG_FLAGS.filter((flag) => flag.kind === "switch").map((flag) => flag.name),
+);
+
+/**
+ * A switch becomes `--x=true` or `--x=false`, so that it never takes the next word as its value; but for config
+ * keys, which are all written `--key value`, where that word can be nothing else.
+ */
 function spellOutSwitches(args: readonly string[], switches: ReadonlySet<string>): string[] {
-  const end = args.indexOf("--");
-  return args.map((arg, i) => {
-    if (end >= 0 && i >= end) return arg;
-    if (arg === "-h") return "--help=true";
-    const name = /^--([a-z][a-z0-9-]*)$/.exec(arg)?.[1];
-    if (name === undefined) return arg;
-    if (switches.has(name)) return `--${name}=true`;
-    return name.startsWith("no-") && switches.has(name.slice(3)) ? `--${name.slice(3)}=false` : arg;
-  });
+  const end = args.includes("--") ? args.indexOf("--") : args.length;
+  const spelt: string[] = [];
+  for (let i = 0; i < end; i++) {
+    const arg = args[i]!;
+    const name = /^--([a-z][a-z0-9-]*)$/.exec(arg)?.[1] ?? "";
+    const next = i + 1 < end ? args[i + 1]! : "";
+    if (arg === "-h") spelt.push("--help=true");
+    else if (CONFIG_SWITCHES.has(name) && /^(?:true|false)$/.test(next)) spelt.push(`--${name}=${args[++i]}`);
+    else if (switches.has(name)) spelt.push(`--${name}=true`);
+    else if (name.startsWith("no-") && switches.has(name.slice(3))) spelt.push(`--${name.slice(3)}=false`);
+    else spelt.push(arg);
+  }
+  return [...spelt, ...args.slice(end)];
 }
 
 /** The second half of the sentence. */

@@ -110,7 +110,7 @@ function gather(input: LoadInput): Gathered {
   for (const variable of environment.unknown.slice(0, UNKNOWN_SHOWN_MAX)) {
     const guess = nearest(variable.slice(5).toLowerCase(), CONFIG_KEYS.keys());
     found.warnings.push({
-      path: printable(variable),
+      path: unknownName(variable),
       problem: "is not a setting of GoMail",
       remedy: guess
         ? `did you mean MAIL_${guess.toUpperCase()}?`
@@ -124,13 +124,19 @@ function gather(input: LoadInput): Gathered {
   return found;
 }
 
+/** A name that nobody knows: a slip of the pen can make half a line of it, a secret included. */
+function unknownName(name: string): string {
+  const plain = /^[\w.-]{0,64}/.exec(name)![0];
+  return name === "" ? '""' : plain === name ? name : `${plain}...`;
+}
+
 /** A key that we don't know is a mistake of its writer or of ours, never something to pass over. */
 function checkUnknown(found: Gathered): void {
   const unknown = [...found.layer].filter(([name]) => !CONFIG_KEYS.has(name as ConfigKey));
   for (const [name, written] of unknown.slice(0, UNKNOWN_SHOWN_MAX)) {
     const guess = nearest(name, CONFIG_KEYS.keys());
     found.problems.push({
-      path: printable(name.slice(0, 64)),
+      path: unknownName(name),
       problem: "is not a known key",
       remedy: guess ? `did you mean ${guess}?` : "`gomail config example` lists all keys",
       source: written.source,
@@ -161,7 +167,14 @@ function readSecretFiles(found: Gathered, readFile: LoadInput["readFile"]): void
         source: written.source,
       });
     const direct = found.layer.get(name);
-    if (direct && direct.value !== "") {
+    const isBoth = direct !== undefined && direct.value !== "";
+    // Two ways to write one key: the higher place wins as for any key, and the same place is a contradiction.
+    if (isBoth && direct.rank > written.rank) {
+      const problem = `is ignored: ${name} is set (${direct.source})`;
+      found.warnings.push({ path: pathKey, problem, remedy: `remove ${pathKey}`, source: written.source });
+      continue;
+    }
+    if (isBoth && direct.rank === written.rank) {
       refuse(`is set as well as ${name} (${direct.source})`, "keep one of the two");
       continue;
     }
@@ -225,7 +238,7 @@ function parseKey(name: ConfigKey, found: Gathered): { value: unknown } | null {
         const guess = nearest(key, ["match", "url", "secret", "events", "on_reject"]);
         const remedy = guess ? `did you mean ${guess}?` : "known are match, url, secret, events, on_reject";
         found.problems.push({
-          path: `${path}.${printable(key.slice(0, 64))}`,
+          path: `${path}.${unknownName(key)}`,
           problem: "is not a known key",
           remedy,
           source,

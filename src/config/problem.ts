@@ -25,9 +25,17 @@ export function isSecretPath(path: string): boolean {
   return CONFIG_KEYS.get(name as ConfigKey)?.secret === true || /(?:^|\.)(?:secret|[a-z_]*token)$/.test(path);
 }
 
-/** A URL's user part is a password more often than not. */
-function withoutUserinfo(text: string): string {
-  return text.replace(/^([a-z][a-z0-9+.-]*:\/\/)[^/@\s]*@/i, "$1[masked]@");
+/**
+ * A URL's user part is a password more often than not. Found as URL parsers find it: up to the last @ before the
+ * path, with blanks in it, and however many slashes follow the scheme.
+ */
+export function withoutUserinfo(text: string): string {
+  return text.replace(/^(\s*[a-z][a-z0-9+.-]*:[/\\]*)[^/\\?#]*@/i, "$1[masked]@");
+}
+
+/** The same for what no URL parser takes: there the password may well be what is wrong (a slash in it). */
+function withoutPassword(text: string): string {
+  return /[:/\\].*@/s.test(text) ? text.replace(/^(\s*[a-z][a-z0-9+.-]*:[/\\]*)?.*@/is, "$1[masked]@") : text;
 }
 
 /** A value for a person to recognise: never a secret, never long, never a whole tree. */
@@ -36,7 +44,9 @@ export function showValue(path: string, value: unknown): string {
   if (isSecretPath(path)) return "[masked]";
   if (Array.isArray(value)) return `a list of ${value.length}`;
   if (typeof value === "object") return "a mapping";
-  const text = typeof value === "string" ? JSON.stringify(withoutUserinfo(value)) : String(value);
+  // Routes that could not be read are text with their secrets in it.
+  if (/^routes(?:\[\d+\])?$/.test(path)) return "a text";
+  const text = typeof value === "string" ? JSON.stringify(withoutPassword(value)) : String(value);
   return printable(text.length > SHOWN_CHARS_MAX ? text.slice(0, SHOWN_CHARS_MAX) + "..." : text);
 }
 

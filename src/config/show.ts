@@ -6,6 +6,7 @@
 import { yamlLines } from "./example.ts";
 import type { LoadOk } from "./load.ts";
 import { formatDuration, formatSize } from "./notation.ts";
+import { withoutUserinfo } from "./problem.ts";
 import { CONFIG_KEYS, type ConfigKey } from "./schema.ts";
 
 /** Also in place of a secret that is empty or short: its length is nobody's business. */
@@ -19,28 +20,23 @@ export interface ShownKey {
   source: string;
 }
 
-/** A value that may be shown: URLs lose their user part, and routes their secrets. */
+/** A value that may be shown: URLs lose their user part (`validate` refuses one anyway), routes their secrets. */
 function shown(name: ConfigKey, value: unknown): unknown {
   const meta = CONFIG_KEYS.get(name)!;
   if (value === undefined) return null;
   if (meta.secret) return MASK;
   if (meta.kind === "duration") return formatDuration(value as number);
   if (meta.kind === "size") return formatSize(value as number);
-  if (typeof value === "string") return withoutUser(value);
+  if (typeof value === "string") return withoutUserinfo(value);
   if (meta.kind !== "routes") return value;
   return (value as Record<string, unknown>[]).map((route) =>
     Object.fromEntries(
       Object.entries(route).filter(([, part]) => part !== undefined).map(([part, inner]) => [
         part,
-        part === "secret" ? MASK : typeof inner === "string" ? withoutUser(inner) : inner,
+        part === "secret" ? MASK : typeof inner === "string" ? withoutUserinfo(inner) : inner,
       ]),
     )
   );
-}
-
-/** A password in a URL is a mistake that `validate` refuses; it is not shown all the same. */
-function withoutUser(text: string): string {
-  return text.replace(/^(https?:\/\/)[^/@\s]*@/i, `$1${MASK}@`);
 }
 
 /** For scripts: every key, also those that are not set. */

@@ -25,6 +25,7 @@ import { startGauges } from "./gauges.ts";
 import { type HandedSockets, handedSockets } from "./handed_sockets.ts";
 import { createHealth, type HealthReport } from "./health.ts";
 import { loadKeys } from "./keys.ts";
+import { leaveStopDuration, takeStopDuration } from "./last_stop.ts";
 import { createMailPool } from "./mail_pool.ts";
 
 export interface DaemonAddresses extends HttpAddresses {
@@ -110,6 +111,11 @@ async function openVault({ config, clock, log, metrics, options, endings }: Cont
   endings.push(() => store.close());
   const retention = createRetention({ store, config, clock, log });
   endings.push(() => retention.stop());
+  // Before any listener: the first scrape shall not read a full disk out of a gauge that nobody has set.
+  const gauges = startGauges({ store, metrics, clock, log });
+  endings.push(() => gauges.cancel());
+  const lastStopMs = await takeStopDuration(config().data_dir);
+  if (lastStopMs !== null) metrics.shutdownDuration.observe(lastStopMs / 1000);
   return { store, retention, keys: await loadKeys(config().data_dir) };
 }
 
@@ -287,8 +293,6 @@ export async function startDaemon(initial: Config, options: DaemonOptions): Prom
     for (const { kind, address } of await smtp.listen()) if (address) addresses[kind].push(address);
     engine.start();
     vault.retention.start();
-    const gauges = startGauges({ store: vault.store, metrics, clock, log });
-    context.endings.push(() => gauges.cancel());
     log.info("Ready", {
       version: VERSION,
       ...addresses,
@@ -303,10 +307,9 @@ export async function startDaemon(initial: Config, options: DaemonOptions): Prom
       state.closing = true;
       const leftMs = Math.max(0, graceMs - (clock.monotonic() - stopBeganMs));
       await engine.drain(leftMs);
+      await leaveStopDuration(state.config.data_dir, clock.monotonic() - stopBeganMs);
       await endAll(context);
-      const tookMs = clock.monotonic() - stopBeganMs;
-      metrics.shutdownDuration.observe(tookMs / 1000);
-      log.info("Stopped", { took_ms: Math.round(tookMs) });
+      log.info("Stopped", { took_ms: Math.round(clock.monotonic() - stopBeganMs) });
     };
     let stopping: Promise<void> | null = null;
     return {

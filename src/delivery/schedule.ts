@@ -40,9 +40,10 @@ export function nextAttemptAt(question: RetryQuestion): number | null {
   if (nowMs >= expiresAtMs) return null;
   const stepMs = RETRY_DELAYS_MS[Math.max(1, attempts) - 1] ?? RETRY_DELAY_MS_LAST;
   const jitteredMs = stepMs * (1 + JITTER * (2 * random() - 1));
-  // The receiver's wish replaces the step: no sooner, and with jitter on top so that not all come at once.
+  // The receiver's wish replaces the step: no sooner, and with jitter on top so that not all come at once, but
+  // with that no later than the hour that is promised either.
   const delayMs = retryAfterMs === undefined
     ? jitteredMs
-    : clampRetryAfter(retryAfterMs) * (1 + JITTER / 2 * random());
+    : clampRetryAfter(clampRetryAfter(retryAfterMs) * (1 + JITTER / 2 * random()));
   return Math.min(Math.round(nowMs + delayMs), expiresAtMs);
 }

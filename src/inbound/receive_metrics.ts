@@ -1,5 +1,6 @@
 /** The flow in as numbers: what was verified, what was answered. Labels come from our own tables only. */
 
+import { type RefusalReason, REFUSALS } from "../base/errors.ts";
 import type { Metrics } from "../base/metrics.ts";
 import type { Authentication } from "../mail/types.ts";
 import type { PolicyReason } from "./policy.ts";
@@ -8,10 +9,17 @@ import type { Receipt } from "./types.ts";
 export function countAuthentication(metrics: Metrics, { spf, dkim, dmarc }: Authentication): void {
   if (spf.result === "temperror" || spf.result === "permerror") metrics.spfLookupErrors.inc();
   else metrics.spf[spf.result].inc();
-  // A signature that could not be used (unknown syntax, weak key) counts like none.
+  // There is a signature, and trying again won't make it better (no key, a revoked or weak one, bad syntax).
   const unusable = dkim.result === "neutral" || dkim.result === "policy";
-  metrics.dkim[unusable ? "none" : dkim.result as keyof Metrics["dkim"]].inc();
+  metrics.dkim[unusable ? "permerror" : dkim.result as keyof Metrics["dkim"]].inc();
   metrics.dmarc[dmarc.result === "pass" || dmarc.result === "fail" ? dmarc.result : "none"].inc();
+}
+
+/** A mail that got no: also for the doors, where one is refused before the flow sees it. */
+export function countRefusal(metrics: Metrics, reason: RefusalReason): void {
+  // The first GoMail's words, which dashboards know: no for good is "rejected", come again is "error".
+  metrics.emailsProcessed.inc({ status: REFUSALS[reason].code < 500 ? "error" : "rejected" });
+  metrics.emailsRejected.inc({ reason });
 }
 
 export function countReceipt(
@@ -23,11 +31,10 @@ export function countReceipt(
 ): void {
   metrics.emailProcessingDuration.observe(durationMs / 1000);
   if (receipt.kind === "refused") {
-    metrics.emailsProcessed.inc({ status: receipt.refusal.code < 500 ? "deferred" : "rejected" });
-    metrics.emailsRejected.inc({ reason: receipt.refusal.reason });
+    countRefusal(metrics, receipt.refusal.reason);
     return;
   }
-  metrics.emailsProcessed.inc({ status: receipt.verdict === "quarantine" ? "quarantined" : "accepted" });
+  metrics.emailsProcessed.inc({ status: "success" });
   metrics.emailSize.observe(sizeBytes);
   for (const reason of reasons) metrics.emailsQuarantined.inc({ reason });
 }

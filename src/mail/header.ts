@@ -23,8 +23,11 @@ const VALUE_BYTES_MAX = 8 * 1024;
 /** RFC 5322 2.1.1: no line is longer, so no sane subject is. */
 const SUMMARY_CHARS_MAX = 998;
 
-/** A field name (RFC 5322 2.2: printable ASCII without colon), blanks or a fold, then the colon. */
-const FIELD_START = /^([\x21-\x39\x3b-\x7e]+)(?:[ \t]|\r?\n[ \t]+)*:/;
+/**
+ * A field name (RFC 5322 2.2: printable ASCII without colon), blanks or a line end, then the colon. Verification
+ * finds the colon at the very start of the next line as well, so it must count here.
+ */
+const FIELD_START = /^([\x21-\x39\x3b-\x7e]+)(?:[ \t]|\r?\n)*:/;
 /** A line that is nothing but a name and blanks: its colon may stand on the next line. */
 const NAME_ALONE = /^[\x21-\x39\x3b-\x7e]+[ \t]*\r?\n$/;
 

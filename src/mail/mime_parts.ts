@@ -199,7 +199,7 @@ export class MimeScanner {
       const { textBytesMax } = this.#options;
       const body = createTransferDecoder(
         encoding,
-        Math.min(textBytesMax, 4 * textBytesMax - this.#textsBytes),
+        Math.max(0, Math.min(textBytesMax, 4 * textBytesMax - this.#textsBytes)),
       );
       this.#texts.push({ kind, fields, body });
       this.#body = body;

@@ -3,7 +3,14 @@
  * fail, and it must leave nothing behind either way.
  */
 
-import { assert, assertEquals, assertMatch, assertNotMatch, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertNotMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { SHOP_KEY_NAME } from "../../src/cli/demo/internet.ts";
 import { type DemoOptions, runDemo } from "../../src/cli/demo/mod.ts";
 import { sendMail } from "../../src/cli/demo/smtp_client.ts";
@@ -37,11 +44,16 @@ async function demo(
   shown.code = await runDemo({ once: true, io, isColoured: false, ...options });
   const folder = /folder\s+(\S+)/.exec(shown.out)?.[1];
   assert(folder, "it names its folder");
-  await Deno.stat(folder).then(
-    () => assert(false, "the folder is still there"),
-    (error) => assert(error instanceof Deno.errors.NotFound),
-  );
+  await assertGone(folder);
   return shown;
+}
+
+async function assertGone(folder: string): Promise<void> {
+  await assertRejects(() => Deno.stat(folder), Deno.errors.NotFound);
+}
+
+async function until(isSo: () => boolean): Promise<void> {
+  while (!isSo()) await new Promise((resolve) => setTimeout(resolve, 10));
 }
 
 /** The lines of one scene: from its title to the next empty line. */
@@ -136,6 +148,29 @@ test("demo can be ended at any moment, and cleans up", async () => {
   });
   assertEquals(code, 1);
   assertStringIncludes(err, "ended before it was over");
+});
+
+test("demo whose output nobody reads any more ends, and cleans up", async () => {
+  for (const last of ["folder", "A forgery", "Ctrl-C ends"]) {
+    let out = "";
+    const io = {
+      out(text: string) {
+        if (out.includes(last)) throw new Deno.errors.BrokenPipe("closed");
+        out += text;
+      },
+      err() {},
+      env,
+    };
+    const running = runDemo({ once: false, io, isColoured: false });
+    if (last === "Ctrl-C ends") {
+      await until(() => out.includes(last));
+      const port = Number(/smtp:\/\/127\.0\.0\.1:(\d+)/.exec(out)?.[1]);
+      const bytes = new TextEncoder().encode("From: <me@shop.example>\r\n\r\nHello.\r\n");
+      await sendMail(port, { from: "me@shop.example", to: "app@inbox.example", bytes });
+    }
+    await assertRejects(() => running, Deno.errors.BrokenPipe);
+    await assertGone(/folder\s+(\S+)/.exec(out)![1]!);
+  }
 });
 
 test("demo runs from any directory as a process of its own, and Ctrl-C ends it cleanly", async () => {

@@ -115,11 +115,13 @@ test("--config is accepted by every command, before and after it", async () => {
   });
 });
 
-test("switches take --x, --no-x and --x=false, and never the next word", async () => {
+test("switches take --x, --no-x and --x=false; those of the config also the next word, if true or false", async () => {
   const shown = async (args: string) => (await gomail(`config show --config /dev/null ${args}`)).out;
   assertStringIncludes(await shown("--no-tls-enabled"), "tls_enabled: false");
   assertStringIncludes(await shown("--tls-enabled=false"), "tls_enabled: false");
+  assertStringIncludes(await shown("--tls-enabled false"), "tls_enabled: false");
   assertStringIncludes(await shown("--starttls-required"), "starttls_required: true");
+  assertStringIncludes((await gomail("help --help false")).err, "`gomail false` is not a command");
   const wrong = await gomail("validate --config /dev/null --tls-enabled=perhaps");
   assertStringIncludes(wrong.out, 'tls_enabled = "perhaps"');
 });

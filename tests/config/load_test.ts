@@ -177,6 +177,18 @@ test("load() takes secrets from files, less one newline at the end", () => {
   assertEquals(sources.get("bearer_token"), "file /s");
 });
 
+test("a secret's file and the secret itself keep to flags > environment > file", () => {
+  const load = (yaml: string, env: Record<string, string>) =>
+    okOf(loadFrom({ files: { "/c": yaml, "/s": "from-file" }, configFile: "/c", env }));
+  const direct = load("bearer_token_file: /s\n", { MAIL_BEARER_TOKEN: "from-env" });
+  assertEquals(direct.config.bearer_token, "from-env");
+  assertEquals(briefly(direct.warnings), [
+    "bearer_token_file: is ignored: bearer_token is set (env MAIL_BEARER_TOKEN)",
+  ]);
+  const file = load("bearer_token: from-yaml\n", { MAIL_BEARER_TOKEN_FILE: "/s" });
+  assertEquals(file.config.bearer_token, "from-file");
+});
+
 test("load() refuses a secret's file that is missing, empty, huge, binary, or set beside the secret", () => {
   const problemOf = (content: string | Uint8Array | Error | undefined, more = "") => {
     const files = { "/c": `bearer_token_file: /s\n${more}`, ...(content !== undefined && { "/s": content }) };

@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import { DUE_AHEAD_MS_MAX, nextAttemptAt } from "../../src/delivery/schedule.ts";
 import { test } from "../support/test.ts";
 
@@ -27,7 +27,7 @@ test("Retry-After replaces the step, is never undercut, and lies between a secon
   assertEquals(asked(7_000, () => 1), 7_700);
   assertEquals(asked(-5, () => 0), 1_000);
   assertEquals(asked(Number.MAX_SAFE_INTEGER, () => 0), 3_600_000);
-  assert(asked(Number.MAX_SAFE_INTEGER, () => 1) <= DUE_AHEAD_MS_MAX);
+  assertEquals(asked(Number.MAX_SAFE_INTEGER, () => 1), 3_600_000);
 });
 
 test("The last attempt is made at the age limit; after it there is none", () => {

@@ -111,7 +111,9 @@ test("Ten times kill -9 in the middle of a load: every acknowledged mail reaches
       assertEquals(missing(), []);
       const times = [...acknowledged].map((id) => arrivals.get(id)!.times);
       const again = times.filter((n) => n > 1).length;
-      console.log(`${acknowledged.size} acknowledged, ${again} came more than once, ${arrivals.size} came in all`);
+      console.log(
+        `${acknowledged.size} acknowledged, ${again} came more than once, ${arrivals.size} came in all`,
+      );
       for (const [id, { ids }] of arrivals) assertEquals(ids.size, 1, `${id} came as ${[...ids]}`);
       assertEquals(unsigned, []);
       assert(acknowledged.size > 10 * KILLS);

@@ -70,7 +70,10 @@ test("SIGTERM, three times: the mail in work gets its 250, idle sessions 421, an
       daemon.signal("SIGTERM");
       await idle.expect(/^421 4\.3\.2 /);
       daemon.signal("SIGTERM");
-      const refused = SmtpConversation.connect(daemon.smtpPort).then((c) => c.close().then(() => false), () => true);
+      const refused = SmtpConversation.connect(daemon.smtpPort).then(
+        (c) => c.close().then(() => false),
+        () => true,
+      );
       assert(await refused, "new connections are refused");
       busy.send(" and whole\r\n\r\nHello.\r\n");
       daemon.signal("SIGTERM");
@@ -85,6 +88,39 @@ test("SIGTERM, three times: the mail in work gets its 250, idle sessions 421, an
     if (receiver.count === 0) await withProcess(dir, values, () => receiver.waitFor(1));
     assertEquals(payloadOf(receiver.requests[0]!).id, id);
   }));
+
+test("SIGTERM lets a mail that comes by HTTP finish, and gets its 200", () =>
+  withPlace(({ dir, values }) =>
+    withProcess(dir, values, async (daemon) => {
+      const mail = plainMail();
+      using connection = await Deno.connect({ hostname: "127.0.0.1", port: daemon.apiPort });
+      const say = (text: string) => connection.write(new TextEncoder().encode(text));
+      const head = [
+        "POST /mail/inbound HTTP/1.1",
+        "Host: localhost",
+        `Authorization: Bearer ${TEST_TOKEN}`,
+        "Content-Type: message/rfc822",
+        "X-Original-Sender: alice@sender.example",
+        "X-Original-Recipient: bob@example.com",
+        `Content-Length: ${mail.length}`,
+      ];
+      await say(head.join("\r\n") + "\r\n\r\n" + mail.slice(0, 20));
+      await until(() => active(daemon), "the request to be under way");
+      daemon.signal("SIGTERM");
+      await daemon.waitForLine("Stopping");
+      const refused = api(daemon, "/health").then(() => false, () => true);
+      assert(await refused, "new connections are refused");
+      await say(mail.slice(20));
+      const answer = await new Response(connection.readable).text();
+      assertMatch(answer, /^HTTP\/1\.1 200 .*"status":"success"/s);
+      assertEquals((await daemon.exited()).code, 0);
+    })
+  ));
+
+async function active(daemon: DaemonProcess): Promise<boolean> {
+  const { text } = await readAnswer(await fetch(`http://${daemon.addresses.metrics}/metrics`));
+  return /^gomail_http_active_requests [1-9]/m.test(text);
+}
 
 test("SIGTERM does not wait for a session that never ends: shutdown_timeout does, and the exit code is 0", () =>
   withPlace(({ dir, values }) =>
@@ -221,7 +257,9 @@ test("A daemon that can't start says why on one line, exits 1, and leaves nothin
     withProcess(dir, values, async (running) => {
       // The data directory is taken.
       const second = await Deno.makeTempDir({ dir });
-      const error = await withProcess(second, { ...values, data_dir: `${dir}/data` }, async () => {}).catch(String);
+      const error = await withProcess(second, { ...values, data_dir: `${dir}/data` }, async () => {}).catch(
+        String,
+      );
       assertMatch(String(error), /another GoMail process uses it/);
       assertEquals([...Deno.readDirSync(second)].map((entry) => entry.name), ["gomail.yaml"]);
       // And the first is none the worse for it.

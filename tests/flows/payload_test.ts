@@ -77,7 +77,13 @@ test("Each route gets one webhook with its own recipients, under its own id and 
   ];
   try {
     await withDaemon({ routes, additional_domains: ["second.example"] }, async (d) => {
-      const to = ["bob@example.com", "sales@example.com", "x@second.example", "y@second.example", "carol@example.com"];
+      const to = [
+        "bob@example.com",
+        "sales@example.com",
+        "x@second.example",
+        "y@second.example",
+        "carol@example.com",
+      ];
       const id = idOf(await d.send(plainMail(), { to: [...to, "out@example.com"] }));
       await Promise.all([sales.waitFor(2), d.receiver.waitFor(1)]);
       const bySales = sales.requests.map((request) => payloadOf(request).recipients);

@@ -107,7 +107,8 @@ test("At the filter's door XFORWARD names the client that SPF judges, for one ma
 
 test("Our results and Received come on top, forged results go, and all other bytes stay as they were", () =>
   withDaemon({}, async (d) => {
-    const kept = "X-Odd:\t tab  and blanks \r\n folded\r\nAuthentication-Results: mx.other.example; spf=pass\r\n" +
+    const kept =
+      "X-Odd:\t tab  and blanks \r\n folded\r\nAuthentication-Results: mx.other.example; spf=pass\r\n" +
       "Return-Path: <forged@example.com>\r\nFrom: alice@sender.example\r\nSubject: caf\xe9 \x80\xff\r\n";
     const forged = "Authentication-Results: mx.example.com;\r\n dmarc=pass header.from=bank.example\r\n" +
       "authentication-results : MX.EXAMPLE.COM (forged) 1; spf=pass\r\n";
@@ -125,7 +126,8 @@ test("Our results and Received come on top, forged results go, and all other byt
     assert(raw.endsWith(kept + body), raw);
     const ours = raw.slice(0, -(kept + body).length);
     assertMatch(ours, /^Authentication-Results: mx\.example\.com;\r\n/);
-    const received = "Received: from client\\.example \\(\\[127\\.0\\.0\\.1\\]\\)\\r\\n by mx\\.example\\.com \\(GoMail\\)" +
+    const received =
+      "Received: from client\\.example \\(\\[127\\.0\\.0\\.1\\]\\)\\r\\n by mx\\.example\\.com \\(GoMail\\)" +
       ` with ESMTP\\r\\n id ${id}\\r\\n for <bob@example\\.com>;\\r\\n \\w{3}, .* \\+0000\\r\\n$`;
     assertMatch(ours, new RegExp(`\\r\\n${received}`));
     assertEquals(ours.match(/^\S+:/gm), ["Authentication-Results:", "Received:"]);
@@ -156,7 +158,7 @@ test("Nobody relays through here, however the address is written", () =>
     }
     const posted = await d.post(plainMail(), { to: ["bob@other.example"] });
     assertEquals([posted.status, posted.json.error], [422, "rejected"]);
-    assertEquals(posted.json.details.code, 550);
+    assertEquals(posted.json.details.smtp_code, 550);
     assertEquals(await storedCount(d), 0);
   }));
 
@@ -197,7 +199,7 @@ test("By HTTP SPF goes by the client named in the request, and is none without o
     const posted = await d.post(mail, { from }, named);
     assertEquals([posted.status, posted.json.verdict], [200, "accept"]);
     const wrong = await d.post(mail, { from }, { "x-original-client-address": "203.0.113.9" });
-    assertEquals([wrong.status, wrong.json.error, wrong.json.details.code], [422, "rejected", 550]);
+    assertEquals([wrong.status, wrong.json.error, wrong.json.details.smtp_code], [422, "rejected", 550]);
     const unnamed = await d.post(plainMail());
     const { authentication, connection } = await d.payload(unnamed.json.message_id);
     assertEquals([authentication.spf.result, connection.client_address], ["none", null]);

@@ -162,7 +162,7 @@ test("receive() stores a good mail byte for byte under our trace fields, with it
       "accept",
     ]);
     assertNotMatch(JSON.stringify(line), /Grüße|Hello/);
-    assertEquals(await metric('gomail_emails_processed_total{status="accepted"}'), 1);
+    assertEquals(await metric('gomail_emails_processed_total{status="success"}'), 1);
     assertEquals([
       await metric("gomail_spf_pass_total"),
       await metric("gomail_dkim_pass_total"),
@@ -260,7 +260,7 @@ test("A store that fails is 451, one that is full 452, and what was spooled is d
       assert(receipt.kind === "refused");
       assertEquals([receipt.refusal.code, discarded], [code, 1]);
     }
-    assertEquals(await metric('gomail_emails_processed_total{status="deferred"}'), 2);
+    assertEquals(await metric('gomail_emails_processed_total{status="error"}'), 2);
     assertEquals(
       lines().map((line) => [line.level, line.error]),
       Array(2).fill(["error", "Cannot store: broken"]),

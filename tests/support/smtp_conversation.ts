@@ -21,14 +21,17 @@ export class SmtpConversation {
     this.#listen(socket);
   }
 
-  /** `at`: a port on 127.0.0.1, `host:port`, `[v6]:port` or `unix:/path`. Does not wait for the greeting. */
-  static async connect(at: number | string): Promise<SmtpConversation> {
+  /**
+   * `at`: a port on 127.0.0.1, `host:port`, `[v6]:port` or `unix:/path`. `from`: the client's own address, of
+   * which loopback has millions. Does not wait for the greeting.
+   */
+  static async connect(at: number | string, from?: string): Promise<SmtpConversation> {
     const text = String(at);
     const parts = /^(?:\[(.+)\]|([^:]+)):(\d+)$/.exec(text);
     const target = text.startsWith("unix:")
       ? { path: text.slice(5) }
       : { host: parts?.[1] ?? parts?.[2] ?? "127.0.0.1", port: Number(parts?.[3] ?? at) };
-    const socket = netConnect({ ...target, allowHalfOpen: true });
+    const socket = netConnect({ ...target, ...(from && { localAddress: from }), allowHalfOpen: true });
     await new Promise<void>((resolve, reject) => {
       socket.once("connect", () => resolve());
       socket.once("error", reject);

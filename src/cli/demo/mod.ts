@@ -91,9 +91,10 @@ function showStage(screen: Screen, stage: Stage): void {
 /** From the first mail to the last signal. The exit code. */
 async function run(performance: Performance): Promise<number> {
   const { options: { once, io }, screen, stage, ending } = performance;
-  showStage(screen, stage);
-  const performing = perform(performance);
+  let performing: Promise<boolean> | null = null;
   try {
+    showStage(screen, stage);
+    performing = perform(performance);
     const outcome = await Promise.race([ending.come, performing]);
     if (outcome === "ended") {
       io.err("\ngomail: the demo was ended before it was over\n");
@@ -109,7 +110,7 @@ async function run(performance: Performance): Promise<number> {
     screen.close();
     await stage.close();
     // Cut off in the middle it fails, and nobody is left to be told.
-    await performing.catch(() => false);
+    await performing?.catch(() => false);
   }
 }
 

@@ -32,25 +32,27 @@ export function parseRetryAfter(value: string | null, nowMs: number): number | n
   return clampRetryAfter(wanted);
 }
 
-/** RFC 9110 5.6.7. Date.parse alone would take "2026" or "1 2" for dates. */
+/** RFC 9110 5.6.7. Date.parse alone would take "2026" or "1 2" for dates, and the asctime form for local time. */
 function httpDateMs(text: string): number {
-  return /^[A-Z][a-z]{2,8},? .{10,24}$/.test(text) ? Date.parse(text) : NaN;
+  if (!/^[A-Z][a-z]{2,8},? .{10,24}$/.test(text)) return NaN;
+  return Date.parse(/ \d{4}$/.test(text) ? `${text} GMT` : text);
 }
 
-const REASONS: Record<string, string> = {
-  ECONNREFUSED: "connection refused",
-  ECONNRESET: "connection lost",
-  EPIPE: "connection lost",
-  ETIMEDOUT: "connecting took too long",
-  EHOSTUNREACH: "host unreachable",
-  ENETUNREACH: "network unreachable",
-  HPE_HEADER_OVERFLOW: "the answer's headers are too long",
-};
+const REASONS: ReadonlyMap<string, string> = new Map([
+  ["ECONNREFUSED", "connection refused"],
+  ["ECONNRESET", "connection lost"],
+  ["EPIPE", "connection lost"],
+  ["ETIMEDOUT", "connecting took too long"],
+  ["EHOSTUNREACH", "host unreachable"],
+  ["ENETUNREACH", "network unreachable"],
+  ["HPE_HEADER_OVERFLOW", "the answer's headers are too long"],
+]);
 
 /** What a failed exchange is called. Library messages can quote the other side's bytes, so they stay out. */
 export function reasonOf(error: unknown): string {
   const code = error instanceof Error && "code" in error ? String(error.code) : "";
-  if (REASONS[code]) return REASONS[code];
+  const known = REASONS.get(code);
+  if (known) return known;
   if (code.startsWith("HPE_")) return "the answer is not HTTP";
   const tls = TLS_REASONS.find(([pattern]) => pattern.test(code));
   if (tls) return `TLS failed: ${tls[1]}`;

@@ -72,7 +72,8 @@ function address({ name, value }: Named, findings: Finding[], nullAllowed: boole
 }
 
 function clientAddress(named: Named | null, findings: Finding[]): string | null {
-  if (!named?.value.trim()) return null;
+  // Postfix's pipe says "unknown" for what it does not know, here as for the name.
+  if (!named || /^\s*(?:unknown)?\s*$/i.test(named.value)) return null;
   // XFORWARD and literals tag IPv6; people copy that.
   const parsed = parseAddress(named.value.trim().replace(/^ipv6:/i, ""));
   if (!parsed) findings.push({ path: named.name, problem: "is not an IP address" });

@@ -75,8 +75,9 @@ export function observe(deps: HttpDeps, draining: () => boolean): Middleware {
     const endpoint = c.get("endpoint") ?? "other";
     const status = c.res.status;
     const tookMs = clock.monotonic() - started;
-    metrics.httpRequests.inc({ method, endpoint, status: String(status) });
-    metrics.httpRequestDuration.observe({ method, endpoint }, tookMs / 1000);
+    const labels = { method, endpoint, status: String(status) };
+    metrics.httpRequests.inc(labels);
+    metrics.httpRequestDuration.observe(labels, tookMs / 1000);
     // Probes come every few seconds and say nothing new.
     const level = c.get("route")?.access === "open" ? "debug" : "info";
     c.get("log")[level]("HTTP request", {

@@ -113,6 +113,9 @@ export const jobActionBody = z.strictObject({
   dry_run: z.boolean().optional().describe("Counts and changes nothing"),
 });
 
+/** Few as a rule: without a limit all of them come. */
+export const domainQuery = z.strictObject({ ...paging, limit: paging.limit.unwrap().optional() });
+
 export const domainBody = z.strictObject({
   domain: z.string().min(1).max(255),
   recipients: z.array(word).min(1).max(10_000).nullish().describe("Absent or null: every local part"),

@@ -190,6 +190,7 @@ export class Conversation {
       reply = REPLY.tooManyRefused;
     }
     if (given.note && given !== reply) this.wire.note(given.note);
+    if (given.refusal) this.wire.mailRefused(newId(), given.refusal);
     if (reply.then === "data") return this.#openData(reply);
     if (reply.then === "close") return this.#finish(reply);
     if (reply.note) this.wire.note(reply.note);
@@ -233,12 +234,11 @@ export class Conversation {
     // Storing stops at the first thing wrong; the input is read on to its true end.
     if (incoming.reader.problem) this.#dropSpool(incoming);
     else if (output.length > 0) this.#store(incoming, output);
-    if (incoming.reader.done) {
-      if (!this.#waiting) this.#endData(incoming);
-    } else if (incoming.reader.receivedBytes > this.#swallowBytesMax(incoming)) {
+    // Asked before the end is: whether the dot came in the same packet must not choose the answer.
+    if (incoming.reader.receivedBytes > this.#swallowBytesMax(incoming)) {
       this.wire.mailRefused(incoming.requestId, "message_too_large");
       this.#finish({ ...refused(refuse("message_too_large")), then: "close" });
-    }
+    } else if (incoming.reader.done && !this.#waiting) this.#endData(incoming);
     return true;
   }
 

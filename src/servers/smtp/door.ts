@@ -20,6 +20,7 @@ import { lookUpName, type ResolveHostname } from "./names.ts";
 import { Reporter } from "./reporter.ts";
 import { Session } from "./session.ts";
 import { type TlsConfig, TlsKeeper } from "./tls_keeper.ts";
+import { Turns } from "./turns.ts";
 
 export type SmtpDoorConfig =
   & Pick<Config, "smtp_listen" | "proxy_listen" | "lmtp_listen" | "xforward_peers">
@@ -72,6 +73,7 @@ class Door implements SmtpDoor {
   #guard: ConnectionGuard;
   #tls: TlsKeeper;
   #reporter: Reporter;
+  #turns: Turns;
   #listeners: Listener[] = [];
   #sessions = new Set<Session>();
   /** Sockets that hear a last word, with the timers that cut them off. */
@@ -87,6 +89,7 @@ class Door implements SmtpDoor {
     this.#guard = new ConnectionGuard(config, clock);
     this.#tls = new TlsKeeper({ config, hostname, clock, log, metrics, pollMs: this.#limits.tlsPollMs });
     this.#reporter = new Reporter({ clock, log, metrics });
+    this.#turns = new Turns(clock);
   }
 
   get activeCount(): number {
@@ -201,7 +204,7 @@ class Door implements SmtpDoor {
         if (this.#sessions.size === 0) { for (const done of this.#onEmpty.splice(0)) done(); }
       },
     };
-    const session = new Session({ socket, dialogue, clock, events, tls, name });
+    const session = new Session({ socket, dialogue, clock, events, tls, name, turns: this.#turns });
     this.#sessions.add(session);
     report.began();
     session.begin();

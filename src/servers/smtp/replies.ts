@@ -3,10 +3,11 @@
  * RFC 2034). An answer also says what comes of it: what is counted against the peer, and what happens next.
  */
 
-import type { Refusal } from "../../base/errors.ts";
+import type { Refusal, RefusalReason } from "../../base/errors.ts";
 
 /** What is counted, and logged once for each session. A fixed set: it becomes a metric label. */
 export type Note =
+  | "bad_command"
   | "bare_newline"
   | "binary"
   | "data_pipelined"
@@ -21,6 +22,7 @@ export type Note =
   | "too_many_errors"
   | "too_many_junk"
   | "too_many_mails"
+  | "too_many_recipients"
   | "too_many_refused"
   | "unknown_recipient"
   | "xclient"
@@ -32,6 +34,8 @@ export interface Answer {
   /** Counted against the peer: a broken command, one that does no work, or a refused recipient. */
   fault?: "error" | "junk" | "recipient";
   note?: Note;
+  /** A whole mail is turned away with it, before the flow could see (and count) it. */
+  refusal?: RefusalReason;
   then?: "close" | "data" | "starttls";
 }
 
@@ -41,7 +45,7 @@ export function answer(text: string, more: Omit<Answer, "text"> = {}): Answer {
 
 /** A command that can't be obeyed as given; counts as an error. */
 export function wrong(text: string, more: Omit<Answer, "text"> = {}): Answer {
-  return { text, fault: "error", ...more };
+  return { text, fault: "error", note: "bad_command", ...more };
 }
 
 /** The flow's refusal as a reply. 421 means that the connection ends with it (RFC 5321 4.2.1). */
@@ -83,8 +87,8 @@ export const REPLY = {
   recipientTooLong: wrong("553 5.1.3 Recipient address too long"),
   needSmtpUtf8: wrong("553 5.6.7 A non-ASCII address needs SMTPUTF8"),
   unknownParameter: wrong("555 5.5.4 Parameter not recognized or not implemented"),
-  tooMuchDeclared: answer("552 5.3.4 Message is larger than we accept"),
-  tooManyRecipients: answer("452 4.5.3 Too many recipients"),
+  tooMuchDeclared: answer("552 5.3.4 Message is larger than we accept", { refusal: "message_too_large" }),
+  tooManyRecipients: answer("452 4.5.3 Too many recipients", { note: "too_many_recipients" }),
   tlsRequired: wrong("530 5.7.0 Must issue a STARTTLS command first"),
   tlsTwice: wrong("503 5.5.1 TLS is active already"),
   tlsUnavailable: answer("454 4.7.0 TLS is not available at the moment", { fault: "error" }),

@@ -4,11 +4,12 @@
  */
 
 import type { Clock } from "../../base/clock.ts";
-import { type RefusalReason, REFUSALS } from "../../base/errors.ts";
+import type { RefusalReason } from "../../base/errors.ts";
 import type { Logger } from "../../base/log.ts";
 import type { Metrics } from "../../base/metrics.ts";
 import type { TurnedAway } from "../../guard/connections.ts";
 import { TokenBuckets } from "../../guard/token_bucket.ts";
+import { countRefusal } from "../../inbound/receive_metrics.ts";
 import type { Dialogue } from "./dialogue.ts";
 import type { Note } from "./replies.ts";
 import type { SessionEvents } from "./session.ts";
@@ -64,8 +65,7 @@ export class Reporter {
         if (once(note)) log.info("SMTP peer refused", { reason: note });
       },
       mailRefused(requestId: string, reason: RefusalReason) {
-        metrics.emailsRejected.inc({ reason });
-        metrics.emailsProcessed.inc({ status: REFUSALS[reason].code < 500 ? "deferred" : "rejected" });
+        countRefusal(metrics, reason);
         if (once(reason)) log.info("mail refused at the door", { request_id: requestId, reason });
       },
       failed(error: unknown) {

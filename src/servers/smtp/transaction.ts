@@ -41,7 +41,7 @@ function openMail(dialogue: Dialogue, argument: string): Answer {
   }
   if (parameters.sizeBytes > dialogue.config().max_message_size) return REPLY.tooMuchDeclared;
   const refusal = dialogue.flow.checkStorage(parameters.sizeBytes);
-  if (refusal) return refused(refusal);
+  if (refusal) return { ...refused(refusal), refusal: refusal.reason };
   dialogue.mail = { from: parsed.path, smtpUtf8: parameters.smtpUtf8 };
   return answer("250 2.1.0 Ok");
 }

@@ -281,3 +281,19 @@ test("A mail whose sender was told 504 is not stored behind his back", () =>
     }
     assertEquals([h.flow.received.length, h.flow.discarded], [0, 1]);
   }));
+
+test("a client address that Postfix does not know is no client address, not a 400", () =>
+  withDoor({}, async (h) => {
+    const { status } = await bodyOf(h, rfc822(MAIL, { "x-original-client-address": "unknown" }));
+    assertEquals([status, h.flow.received[0]!.submission.connection.client_address], [200, null]);
+  }));
+
+test("a mail refused at the HTTP door is counted as processed, with the first GoMail's status", () =>
+  withDoor({}, async (h) => {
+    await verdictOf(h.call("/mail/inbound", rfc822(MAIL, { "x-original-recipient": "b@other.example" })));
+    h.flow.storage = refuse("storage_full");
+    await verdictOf(h.call("/mail/inbound", rfc822(MAIL)));
+    const text = await h.deps.metrics.registry.metrics();
+    assertStringIncludes(text, 'gomail_emails_processed_total{status="rejected"} 1');
+    assertStringIncludes(text, 'gomail_emails_processed_total{status="error"} 1');
+  }));

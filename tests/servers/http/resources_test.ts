@@ -190,6 +190,22 @@ test("Queue actions need a filter or all, and can count first", () =>
     assertEquals(h.actions.length, 3);
   }));
 
+test("Domains come in pages where a limit is given, and a misspelt query is no query for all", () =>
+  withDoor({}, async (h) => {
+    const list = () =>
+      ["c.org", "a.org", "b.org"].map((domain) => ({ domain, recipients: null, source: "store" as const }));
+    h.deps.domains = { ...h.deps.domains, list };
+    const seen: string[][] = [];
+    let cursor: string | null = "";
+    while (cursor !== null) {
+      const page = await (await h.call(`/v1/domains?limit=2${cursor && `&cursor=${cursor}`}`)).json();
+      seen.push(page.items.map((item: { domain: string }) => item.domain));
+      cursor = page.next_cursor;
+    }
+    assertEquals(seen, [["a.org", "b.org"], ["c.org"]]);
+    assertEquals(await verdictOf(h.call("/v1/domains?limt=2")), [400, "validation_error"]);
+  }));
+
 test("Domains are listed, added and removed, those of the config only shown", () =>
   withDoor({}, async (h) => {
     const domains = {

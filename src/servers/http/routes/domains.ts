@@ -2,10 +2,12 @@
 
 import { z } from "zod";
 import { normalizeDomain } from "../../../mail/address.ts";
-import { readJson } from "../body.ts";
+import { readJson, readQuery } from "../body.ts";
 import { invalid, isProblem, json, problem } from "../problem.ts";
-import { domainBody, domainSchema } from "../schemas.ts";
-import type { HttpDeps, Route } from "../types.ts";
+import { domainBody, domainQuery, domainSchema, pageOf } from "../schemas.ts";
+import type { DomainEntry, HttpDeps, Route } from "../types.ts";
+
+const byName = (a: DomainEntry, b: DomainEntry) => a.domain < b.domain ? -1 : 1;
 
 export function domainRoutes(deps: HttpDeps): Route[] {
   return [listRoute(deps), addRoute(deps), removeRoute(deps)];
@@ -17,14 +19,20 @@ function listRoute(deps: HttpDeps): Route {
     path: "/v1/domains",
     summary: "Domains we accept mail for",
     access: "token",
-    answers: {
-      200: {
-        description: "All of them",
-        schema: z.object({ items: z.array(domainSchema), next_cursor: z.null() }),
-      },
+    parameters: [{ in: "query", schema: domainQuery }],
+    answers: { 200: { description: "A page of domains", schema: pageOf(domainSchema) } },
+    errors: ["validation_error"],
+    handle(c) {
+      const query = readQuery(c, domainQuery);
+      if (isProblem(query)) return query;
+      const { limit, cursor } = query.value;
+      // By name only when in pages: then a domain that comes or goes in between moves no other.
+      const all = limit === undefined && cursor === undefined
+        ? deps.domains.list()
+        : deps.domains.list().filter(({ domain }) => domain > (cursor ?? "")).sort(byName);
+      const items = all.slice(0, limit);
+      return json({ items, next_cursor: items.length < all.length ? items.at(-1)!.domain : null });
     },
-    errors: [],
-    handle: () => json({ items: deps.domains.list(), next_cursor: null }),
   };
 }
 

@@ -7,6 +7,7 @@
 import { Buffer } from "node:buffer";
 import { z } from "zod";
 import { type Refusal, refuse } from "../../../base/errors.ts";
+import { countRefusal } from "../../../inbound/receive_metrics.ts";
 import type { Spooled } from "../../../store/types.ts";
 import { checkMedia, declaredLength, limitsOf, mediaType, readBody, readJson } from "../body.ts";
 import { envelopeOf, type Handed, headerInput } from "../envelope.ts";
@@ -79,7 +80,7 @@ function turnAway(
   refusal: Refusal,
   more: Record<string, unknown> = {},
 ): Problem {
-  deps.metrics.emailsRejected.inc({ reason: refusal.reason });
+  countRefusal(deps.metrics, refusal.reason);
   c.get("log").info("Mail refused", {
     protocol: "HTTP",
     reason: refusal.reason,

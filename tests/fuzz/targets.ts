@@ -1,0 +1,24 @@
+/** The table of targets. Loaded one by one, so that each worker pays for its own libraries alone. */
+
+import type { FuzzTarget } from "./property.ts";
+
+type Load = () => Promise<{ open: () => FuzzTarget | Promise<FuzzTarget> }>;
+
+export const TARGETS: ReadonlyMap<string, Load> = new Map<string, Load>([
+  ["smtp", () => import("./targets/smtp.ts")],
+  ["data_reader", () => import("./targets/data_reader.ts")],
+  ["address", () => import("./targets/address.ts")],
+  ["header", () => import("./targets/header.ts")],
+  ["mime", () => import("./targets/mime.ts")],
+  ["config", () => import("./targets/config.ts")],
+  ["http", () => import("./targets/http.ts")],
+  ["webhook", () => import("./targets/webhook.ts")],
+  ["dns", () => import("./targets/dns.ts")],
+  ["authenticate", () => import("./targets/authenticate.ts")],
+]);
+
+export async function openTarget(name: string): Promise<FuzzTarget> {
+  const load = TARGETS.get(name);
+  if (!load) throw new Error(`Cannot fuzz ${name}: known are ${[...TARGETS.keys()].join(", ")}`);
+  return (await load()).open();
+}

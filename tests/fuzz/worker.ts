@@ -1,0 +1,59 @@
+/**
+ * The thread in which one target runs. It writes down in shared memory which input it is at, so that the main
+ * thread can tell what it hangs at when it can no longer say so itself.
+ */
+
+import v8 from "node:v8";
+import vm from "node:vm";
+import type { FuzzProperty } from "./property.ts";
+import { dayMs, type Job, type Report, SLOT } from "./job.ts";
+import { Runner, type Watch } from "./runner.ts";
+import { openTarget } from "./targets.ts";
+
+declare const self: { onmessage: (event: MessageEvent<Job>) => void; postMessage: (report: Report) => void };
+
+function watchIn(shared: SharedArrayBuffer, indexes: number[]): Watch {
+  const slots = new Int32Array(shared);
+  return {
+    begun(property, seed, run) {
+      Atomics.store(slots, SLOT.PROPERTY, indexes[property]!);
+      Atomics.store(slots, SLOT.SEED, seed);
+      Atomics.store(slots, SLOT.RUN, run);
+      Atomics.store(slots, SLOT.BEGUN_MS, dayMs());
+    },
+    ended: () => void Atomics.store(slots, SLOT.BEGUN_MS, 0),
+  };
+}
+
+/** Garbage that nobody has collected yet is no leak. */
+function collectGarbage(): void {
+  v8.setFlagsFromString("--expose-gc");
+  (vm.runInNewContext("gc") as () => void)();
+}
+
+async function run(job: Job): Promise<Report> {
+  const target = await openTarget(job.target);
+  const chosen = target.properties.map((property, index) => [property, index] as [FuzzProperty, number])
+    .filter(([property]) => job.property === undefined || property.name === job.property);
+  if (chosen.length === 0) throw new Error(`Cannot fuzz ${job.target}/${job.property}: no such property`);
+  const watch = watchIn(job.shared, chosen.map(([, index]) => index));
+  const runner = new Runner(chosen.map(([property]) => property), watch);
+  collectGarbage();
+  self.postMessage({ kind: "ready" });
+  const failure = job.path === undefined
+    ? await runner.runFor(job.durationMs, job.seed)
+    : await runner.batch(0, job.seed, undefined, job.path);
+  await target.close?.();
+  collectGarbage();
+  const { tally } = runner;
+  return failure ? { kind: "failed", failure, tally } : { kind: "passed", tally };
+}
+
+self.onmessage = (event) => {
+  run(event.data).then((report) => self.postMessage(report), (error) => {
+    // Outside of any input, so there is no report to make: the main thread hears of it as an error.
+    setTimeout(() => {
+      throw error;
+    });
+  });
+};
