@@ -113,7 +113,9 @@ test("No imports go round in a circle", () => {
   const done = new Set<string>();
   const circles: string[] = [];
   const visit = (path: string, trail: string[]) => {
-    if (trail.includes(path)) return void circles.push([...trail.slice(trail.indexOf(path)), path].join(" -> "));
+    if (trail.includes(path)) {
+      return void circles.push([...trail.slice(trail.indexOf(path)), path].join(" -> "));
+    }
     if (done.has(path)) return;
     for (const next of graph.get(path) ?? []) visit(next, [...trail, path]);
     done.add(path);
@@ -134,7 +136,9 @@ test("Files open with prose and stay readable in length", () => {
   const wrong: string[] = [];
   for (const source of code) {
     if (!/^\/\*\*/.test(source.text)) wrong.push(`${source.path} does not say what it is`);
-    if (source.lines.length > FILE_LINES_MAX + 1) wrong.push(`${source.path} has ${source.lines.length} lines`);
+    if (source.lines.length > FILE_LINES_MAX + 1) {
+      wrong.push(`${source.path} has ${source.lines.length} lines`);
+    }
     if (/(^|\/)index\.ts$/.test(source.path)) wrong.push(`${source.path}: mod.ts, not index.ts`);
     if (!/^[a-z0-9_/.]+$/.test(source.path)) wrong.push(`${source.path}: snake_case names`);
   }
@@ -154,7 +158,9 @@ function longFunctions(source: Source): string[] {
     const close = new RegExp(`^${match[1]}\\}`);
     const end = source.lines.findIndex((l, i) => i > at && close.test(l));
     const isClass = /\bclass\b/.test(line);
-    if (!isClass && end - at + 1 > FUNCTION_LINES_MAX) found.push(`${source.path}:${at + 1} ${end - at + 1} lines`);
+    if (!isClass && end - at + 1 > FUNCTION_LINES_MAX) {
+      found.push(`${source.path}:${at + 1} ${end - at + 1} lines`);
+    }
   });
   return found;
 }
@@ -170,7 +176,9 @@ test("No leftovers: any, to-dos, silenced checks without a reason, empty catch b
       const say = (what: string) => wrong.push(`${source.path}:${at + 1} ${what}`);
       if (/(: any\b|as any\b|<any>)/.test(line) && !/^\s*(\*|\/\/)/.test(line)) say("any");
       if (/\b(TODO|FIXME|XXX)\b/.test(line)) say("leftover note");
-      if (/deno-lint-ignore|@ts-expect-error|deno-fmt-ignore/.test(line) && !/ -- /.test(line)) say("no reason");
+      if (/deno-lint-ignore|@ts-expect-error|deno-fmt-ignore/.test(line) && !/ -- /.test(line)) {
+        say("no reason");
+      }
       if (/@ts-ignore|deno-lint-ignore-file/.test(line)) say("silenced");
       if (/catch *(\([^)]*\))? *\{ *\}/.test(line)) say("empty catch");
       if (/^(export )?(let|var) /.test(line)) say("module-level state");

@@ -55,7 +55,6 @@ function safeValue(key: string, value: unknown): unknown {
 /** JSON with every control character and line separator escaped, C1 (U+0080 to U+009F) included. */
 export function safeJson(fields: LogFields): string {
   return JSON.stringify(fields, safeValue).replace(
-    // deno-lint-ignore no-control-regex -- finding control characters is the point
     /[\u007f-\u009f\u2028\u2029]/g,
     (c) => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0"),
   );

@@ -110,7 +110,7 @@ function gather(input: LoadInput): Gathered {
   for (const variable of environment.unknown.slice(0, UNKNOWN_SHOWN_MAX)) {
     const guess = nearest(variable.slice(5).toLowerCase(), CONFIG_KEYS.keys());
     found.warnings.push({
-      path: unknownName(variable),
+      path: printable(variable.slice(0, 64)),
       problem: "is not a setting of GoMail",
       remedy: guess
         ? `did you mean MAIL_${guess.toUpperCase()}?`
@@ -124,10 +124,13 @@ function gather(input: LoadInput): Gathered {
   return found;
 }
 
-/** A name that nobody knows: a slip of the pen can make half a line of it, a secret included. */
+/**
+ * A name that nobody knows. A slip of the pen can make a key of half a line, or of a secret, so only what looks
+ * like a key is shown whole: ours have no digits, and a random token hardly ever has none.
+ */
 function unknownName(name: string): string {
-  const plain = /^[\w.-]{0,64}/.exec(name)![0];
-  return name === "" ? '""' : plain === name ? name : `${plain}...`;
+  if (/^[A-Za-z_]{1,64}$/.test(name)) return name;
+  return name === "" ? '""' : `${/^[a-z_]{0,64}/.exec(name)![0]}...`;
 }
 
 /** A key that we don't know is a mistake of its writer or of ours, never something to pass over. */

@@ -4,16 +4,13 @@
  * end: doors first, so that nothing new comes in, then delivery, then the store.
  */
 
-import { type Clock, systemClock, type Timer } from "../base/clock.ts";
-import { messageOf } from "../base/errors.ts";
-import type { Logger } from "../base/log.ts";
-import { createMetrics, type Metrics } from "../base/metrics.ts";
+import type { Metrics } from "../base/metrics.ts";
 import { createResolver } from "../base/resolver.ts";
 import { VERSION } from "../base/version.ts";
 import { mailHostnameOf } from "../config/names.ts";
 import type { Config } from "../config/schema.ts";
 import { createWebhookCarrier } from "../delivery/webhook/carrier.ts";
-import { createQueueEngine } from "../delivery/worker.ts";
+import { createQueueEngine, type QueueEngine } from "../delivery/worker.ts";
 import { verifySignedPath } from "../events/signed_url.ts";
 import { DomainTable } from "../inbound/domains.ts";
 import { createInboundFlow } from "../inbound/receive.ts";
@@ -21,9 +18,10 @@ import { replay } from "../inbound/replay.ts";
 import { createHttpDoor, type HttpAddresses } from "../servers/http/mod.ts";
 import { createSmtpDoor, type SmtpDoor } from "../servers/smtp/mod.ts";
 import { createRetention, openStore } from "../store/mod.ts";
+import { atMost, type Context, type DaemonOptions, endAll, newContext } from "./context.ts";
+import { DnsWatch } from "./dns_watch.ts";
 import { startGauges } from "./gauges.ts";
-import { type HandedSockets, handedSockets } from "./handed_sockets.ts";
-import { createHealth, type HealthReport } from "./health.ts";
+import { createHealth, type HealthReport, type HealthSources } from "./health.ts";
 import { loadKeys } from "./keys.ts";
 import { leaveStopDuration, takeStopDuration } from "./last_stop.ts";
 import { createMailPool } from "./mail_pool.ts";
@@ -48,36 +46,9 @@ export interface Daemon {
   stop(): Promise<void>;
 }
 
-export interface DaemonOptions {
-  log: Logger;
-  clock?: Clock;
-  /** Threads for verification and payloads; 0 does that work in this thread. Default: cores less one. */
-  mailThreads?: number;
-  /** Keeps the store in this thread. */
-  storeInThread?: boolean;
-  /** Certificate authorities that webhook receivers may have besides the public ones, PEM. */
-  webhookCa?: string[];
-}
-
-/** What every part is made from. */
-interface Context {
-  config: () => Config;
-  clock: Clock;
-  log: Logger;
-  metrics: Metrics;
-  options: DaemonOptions;
-  /** On the way out: nothing new begins, what is in flight is finished. */
-  draining: () => boolean;
-  /** The doors' time is up: a mail that comes now is too late. */
-  closing: () => boolean;
-  /** In mode socket: what the service manager opened for us. */
-  sockets: HandedSockets | null;
-  /** How to end what has been started, first one first. */
-  endings: (() => unknown)[];
-}
-
-/** Of shutdown_timeout, what is kept back for ending delivery and closing the store. */
+/** Of shutdown_timeout, what is kept back for ending delivery and closing the store; of a short one a part. */
 const CLOSE_MS = 2_000;
+const CLOSE_SHARE = 4;
 
 function systemHostname(): string {
   try {
@@ -86,16 +57,6 @@ function systemHostname(): string {
     // Without the permission to ask there is still a name to give.
     return "localhost";
   }
-}
-
-function socketsFor(config: Config, log: Logger): HandedSockets | null {
-  if (config.mode !== "socket") return null;
-  const sockets = handedSockets((name) => Deno.env.get(name), Deno.pid);
-  if (!sockets) log.warn("No sockets were handed over: listening by the configured addresses");
-  else if (sockets.unknown.length > 0) {
-    log.warn("Some handed sockets have no use", { names: sockets.unknown });
-  }
-  return sockets;
 }
 
 /** VAULT: the store, and the secrets beside it. */
@@ -140,7 +101,7 @@ type Threads = ReturnType<typeof startThreads>;
 
 /** FLOW IN: whose mail we take, and what becomes of it. */
 async function openFlow(context: Context, { store }: Vault, { pool }: Threads) {
-  const { config, clock, log, metrics, closing } = context;
+  const { config, clock, log, metrics, state } = context;
   const hostname = () => mailHostnameOf(config(), systemHostname());
   const domains = new DomainTable({ config, store, clock });
   await domains.load();
@@ -151,7 +112,7 @@ async function openFlow(context: Context, { store }: Vault, { pool }: Threads) {
     store,
     domains,
     authenticate,
-    draining: closing,
+    draining: () => state.closing,
     clock,
     log,
     metrics,
@@ -196,6 +157,28 @@ function makeSmtpDoor(context: Context, { hostname, flow }: Flow, { resolver }: 
   return smtp;
 }
 
+/** What /health looks at; `rest` is about the parts that it does not know. */
+function makeHealth(
+  { config, clock, state }: Context,
+  { store }: Vault,
+  { resolver }: Threads,
+  { hostname }: Flow,
+  rest: Pick<HealthSources, "queue" | "smtpProblems" | "controlUp">,
+): () => Promise<HealthReport> {
+  const dns = new DnsWatch({ resolver, hostname, clock });
+  // The first look: whoever asks for health soon shall hear what is so.
+  dns.inTrouble();
+  return createHealth({
+    clock,
+    probeStore: () => store.probe(),
+    freeBytes: () => store.freeBytes(),
+    diskReserveBytes: () => config().disk_reserve,
+    dnsInTrouble: () => dns.inTrouble(),
+    draining: () => state.draining,
+    ...rest,
+  });
+}
+
 /** DOOR 2: the API, the control socket, and metrics. */
 function makeHttpDoor(
   context: Context,
@@ -231,43 +214,10 @@ function makeHttpDoor(
   return http;
 }
 
-/** Ends what was started, last one first; one part's failure does not keep the next from ending. */
-async function endAll({ endings, log }: Context): Promise<void> {
-  for (const end of endings.splice(0).reverse()) {
-    try {
-      await end();
-    } catch (error) {
-      log.warn("Cannot close a part cleanly", { error: messageOf(error) });
-    }
-  }
-}
-
-/** Waits for `work`, but no longer than `delayMs`. */
-async function atMost(clock: Clock, delayMs: number, work: Promise<unknown>): Promise<void> {
-  let timer: Timer | undefined;
-  const late = new Promise<void>((resolve) => timer = clock.timer(delayMs, resolve));
-  await Promise.race([work, late]);
-  timer?.cancel();
-}
-
 /** Starts everything; resolves when mail is taken. Rejects, with nothing left running, when it can't. */
 export async function startDaemon(initial: Config, options: DaemonOptions): Promise<Daemon> {
-  const clock = options.clock ?? systemClock;
-  const { log } = options;
-  const state = { config: initial, draining: false, closing: false, controlUp: false, api: "" };
-  const metrics = createMetrics();
-  metrics.buildInfo.set({ version: VERSION, deno: Deno.version.deno }, 1);
-  const context: Context = {
-    config: () => state.config,
-    clock,
-    log,
-    metrics,
-    options,
-    draining: () => state.draining,
-    closing: () => state.closing,
-    sockets: socketsFor(initial, log),
-    endings: [],
-  };
+  const context = newContext(initial, options);
+  const { state, clock, log, metrics, config } = context;
   const beganMs = clock.monotonic();
   try {
     const vault = await openVault(context);
@@ -276,15 +226,10 @@ export async function startDaemon(initial: Config, options: DaemonOptions): Prom
     const baseUrl = () => (state.config.public_url ?? `http://${state.api}`).replace(/\/+$/, "");
     const engine = openPostRoom(context, vault, threads, baseUrl);
     const smtp = makeSmtpDoor(context, flow, threads);
-    const health = createHealth({
-      clock,
-      probeStore: () => vault.store.probe(),
-      freeBytes: () => vault.store.freeBytes(),
-      diskReserveBytes: () => state.config.disk_reserve,
+    const health = makeHealth(context, vault, threads, flow, {
       queue: () => engine.status(),
       smtpProblems: () => smtp.problems(),
       controlUp: () => state.controlUp,
-      draining: context.draining,
     });
     const http = makeHttpDoor(context, vault, threads, flow, health);
 
@@ -293,32 +238,17 @@ export async function startDaemon(initial: Config, options: DaemonOptions): Prom
     for (const { kind, address } of await smtp.listen()) if (address) addresses[kind].push(address);
     engine.start();
     vault.retention.start();
-    log.info("Ready", {
-      version: VERSION,
-      ...addresses,
-      startup_ms: Math.round(clock.monotonic() - beganMs),
-    });
+    const startup_ms = Math.round(clock.monotonic() - beganMs);
+    log.info("Ready", { version: VERSION, ...addresses, startup_ms });
 
-    const stop = async () => {
-      const stopBeganMs = clock.monotonic();
-      state.draining = true;
-      const graceMs = Math.max(0, state.config.shutdown_timeout - CLOSE_MS);
-      await atMost(clock, graceMs, Promise.all([smtp.drain(), http.drain()]));
-      state.closing = true;
-      const leftMs = Math.max(0, graceMs - (clock.monotonic() - stopBeganMs));
-      await engine.drain(leftMs);
-      await leaveStopDuration(state.config.data_dir, clock.monotonic() - stopBeganMs);
-      await endAll(context);
-      log.info("Stopped", { took_ms: Math.round(clock.monotonic() - stopBeganMs) });
-    };
     let stopping: Promise<void> | null = null;
     return {
       addresses,
       metrics,
       webhookSecret: () => state.config.webhook_secret ?? vault.keys.webhookSecret,
-      config: context.config,
+      config,
       health,
-      stop: () => stopping ??= stop(),
+      stop: () => stopping ??= drainAndStop(context, engine, [smtp, http]),
       async reload(config) {
         state.config = config;
         await smtp.reloadTls();
@@ -329,4 +259,24 @@ export async function startDaemon(initial: Config, options: DaemonOptions): Prom
     await endAll(context);
     throw error;
   }
+}
+
+/** Doors first, then delivery with the time that is left, then everything else. */
+async function drainAndStop(
+  context: Context,
+  engine: QueueEngine,
+  doors: { drain(): Promise<void> }[],
+): Promise<void> {
+  const { state, clock, log } = context;
+  const beganMs = clock.monotonic();
+  const tookMs = () => clock.monotonic() - beganMs;
+  state.draining = true;
+  const { shutdown_timeout, data_dir } = state.config;
+  const graceMs = shutdown_timeout - Math.min(CLOSE_MS, shutdown_timeout / CLOSE_SHARE);
+  await atMost(clock, graceMs, Promise.all(doors.map((door) => door.drain())));
+  state.closing = true;
+  await engine.drain(Math.max(0, graceMs - tookMs()));
+  await leaveStopDuration(data_dir, tookMs());
+  await endAll(context);
+  log.info("Stopped", { took_ms: Math.round(tookMs()) });
 }

@@ -1,7 +1,7 @@
 /**
  * What /health says. Ready means that a mail would be kept and every promise held: the store takes writes and
- * we are not on our way out. Trouble that time or somebody else's repair ends (a dead receiver, a busy port,
- * little disk) only degrades: taking us out of service for it would help nobody.
+ * we are not on our way out. Trouble that time or somebody else's repair ends (a dead receiver or name server, a
+ * busy port, little disk) only degrades: taking us out of service for it would help nobody.
  */
 
 import type { Clock } from "../base/clock.ts";
@@ -27,6 +27,8 @@ export interface HealthSources {
   queue: () => QueueStatus;
   /** What is wrong with the SMTP listeners, one sentence each. */
   smtpProblems: () => string[];
+  /** True when the name servers don't answer. */
+  dnsInTrouble: () => boolean;
   controlUp: () => boolean;
   draining: () => boolean;
 }
@@ -85,6 +87,9 @@ async function report(sources: HealthSources): Promise<HealthReport> {
     disk,
     control: sources.controlUp() ? { status: "ok" } : { status: "failed", detail: "control socket is down" },
     smtp: problems.length ? { status: "degraded", detail: problems.join("; ") } : { status: "ok" },
+    dns: sources.dnsInTrouble()
+      ? { status: "degraded", detail: "name servers don't answer: mail can't be verified" }
+      : { status: "ok" },
     delivery: checkQueue(sources.queue()),
     lifecycle: sources.draining() ? { status: "failed", detail: "shutting down" } : { status: "ok" },
   };

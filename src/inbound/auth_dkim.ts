@@ -85,6 +85,7 @@ export async function checkSignatures(
   }
   if (verified === null) throw new Error("Cannot verify message: the library can't read its header");
   const results = verified.results.filter((result) => result.status.result !== "none");
+  if (header.count("from") > 1) results.forEach(failForSecondFrom);
   const dkim = dkimVerdict(results, verified.headerFrom);
   if (unreadable) Object.assign(dkim, { result: "permerror", reason: "a signature can't be evaluated" });
   else if (!enabled) dkim.reason = "DKIM is disabled";
@@ -153,6 +154,13 @@ async function* readPieces(header: Uint8Array, body: MessageBytes & { kind: "fil
   }
 }
 
+/** A From put on top of a signed mail is the one that readers show, and it is not signed (RFC 6376 8.15). */
+function failForSecondFrom({ status }: SignatureResult): void {
+  if (status.result !== "pass") return;
+  status.result = "permerror";
+  status.comment = "more than one From field";
+}
+
 function signingDomain(result: SignatureResult): SigningDomain {
   return {
     id: result.id ?? "",
@@ -189,7 +197,7 @@ function dkimVerdict(results: SignatureResult[], headerFrom: string[]): DkimVerd
 
 /** As an A-label where it is a domain name at all. */
 function authorDomain(headerFrom: string[]): string | null {
-  const domain = headerFrom[0]?.split("@").at(-1) ?? "";
+  const domain = (headerFrom[0]?.split("@").at(-1) ?? "").replace(/\.$/, "");
   return normalizeDomain(domain) ?? (cleanText(domain.toLowerCase(), NAME_CHARS_MAX) || null);
 }
 

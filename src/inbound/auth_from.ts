@@ -7,10 +7,14 @@
 import type { HeaderBlock } from "../mail/header.ts";
 import type { FromProblem } from "./auth_types.ts";
 
-/** Values beyond this are no author's name; what is cut off can only make the field look broken. */
-const VALUE_CHARS_MAX = 8 * 1024;
+/** Longer ones are no author's name, and what stands at their end may be one that was to be overlooked. */
+const FIELD_BYTES_MAX = 8 * 1024;
 
-/** The text without quoted strings, comments, angle addresses and literals: colons left over mark a group. */
+/** What no mail program writes into a From field, and readers disagree on (RFC 5322 2.2, obs-NO-WS-CTL of 4.1). */
+// deno-lint-ignore no-control-regex -- finding control characters is the point
+const CONTROLS = /[\u0000-\u0008\u000b-\u001f\u007f]/;
+
+/** The text without quoted strings, comments, angle addresses (`<` stays) and literals. */
 function bare(value: string): string {
   let out = "";
   let depth = 0;
@@ -23,7 +27,7 @@ function bare(value: string): string {
     else if (c === ")") depth = Math.max(0, depth - 1);
     else if (depth > 0) continue;
     else if (c === '"') closing = '"';
-    else if (c === "<") closing = ">";
+    else if (c === "<") [closing, out] = [">", out + c];
     else if (c === "[") closing = "]";
     else out += c;
   }
@@ -35,9 +39,21 @@ export function fromFieldProblem(header: HeaderBlock): FromProblem | null {
   const fields = header.all("from");
   if (fields.length === 0) return "missing";
   if (fields.length > 1) return "repeated";
-  const value = header.value(fields[0]!).slice(0, VALUE_CHARS_MAX);
+  const field = fields[0]!;
+  const value = header.value(field);
+  if (field.end - field.start > FIELD_BYTES_MAX || CONTROLS.test(value)) return "invalid";
   if (value === "") return "missing";
-  return /[:;]/.test(bare(value)) ? "group" : null;
+  const outside = bare(value);
+  // Colons left over mark a group; two addresses in one mailbox are each somebody's idea of the author.
+  if (/[:;]/.test(outside)) return "group";
+  // Without angle brackets it is the second @ that makes it two.
+  const marks = (mailbox: string) => mailbox.split(mailbox.includes("<") ? "<" : "@").length - 1;
+  return outside.split(",").some((mailbox) => marks(mailbox) > 1) ? "invalid" : null;
+}
+
+/** A domain with bytes that are no text names nobody; readers would guess which. */
+export function domainProblem(headerFrom: readonly string[]): FromProblem | null {
+  return headerFrom.some((address) => /[\s\ufffd]/.test(address.split("@").at(-1)!)) ? "invalid" : null;
 }
 
 /** The library's word for it in ours. */

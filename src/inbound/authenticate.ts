@@ -13,7 +13,7 @@ import type { Resolver } from "../base/resolver.ts";
 import { HeaderBlock } from "../mail/header.ts";
 import type { DmarcVerdict } from "../mail/types.ts";
 import { checkSignatures, type Signatures } from "./auth_dkim.ts";
-import { fromFieldProblem, fromProblemOf } from "./auth_from.ts";
+import { domainProblem, fromFieldProblem, fromProblemOf } from "./auth_from.ts";
 import { type Lookup, startDeadline } from "./auth_resolver.ts";
 import { checkSpf, type SpfOutcome } from "./auth_spf.ts";
 import { resultsValue } from "./auth_results.ts";
@@ -102,7 +102,8 @@ async function checkDmarc(
     spf.verdict.result === "pass" ? spfDomain : [],
     signatures.passed,
   );
-  outcome.fromProblem = fromFieldProblem(header) ?? (response ? null : fromProblemOf(reason));
+  outcome.fromProblem = fromFieldProblem(header) ??
+    (response ? domainProblem(signatures.headerFrom) : fromProblemOf(reason));
   if (outcome.fromProblem || !response) {
     verdict.result = "permerror";
     verdict.reason = `From field: ${outcome.fromProblem}`;

@@ -10,6 +10,7 @@
 import { parseAddress } from "../base/address.ts";
 import type { HeaderBlock, HeaderField } from "../mail/header.ts";
 import type { Connection, Envelope, Protocol } from "../mail/types.ts";
+import { decodeWords } from "../mail/words.ts";
 import { cleanToken } from "./auth_text.ts";
 
 export interface TraceInput {
@@ -102,37 +103,41 @@ export function receivedField(input: TraceInput): string {
   return fold("Received", [...parts, date]);
 }
 
-/** Fields that claim to be our results. */
+/** Fields that claim to be our results, or that somebody more lenient than we are might take for such. */
 export function forgedResults(header: HeaderBlock, hostname: string): HeaderField[] {
   const own = bareName(hostname);
-  return header.all("authentication-results").filter((field) => {
-    const value = header.value(field);
-    const id = authservId(value);
-    // One that can't be read but names us may be read as ours by somebody more lenient.
-    return id === null ? value.toLowerCase().includes(own) : bareName(id) === own;
-  });
+  return header.all("authentication-results").filter((field) => claims(wholeValue(header, field), own));
 }
 
 const bareName = (name: string) => name.toLowerCase().replace(/\.$/, "");
 
-/** RFC 8601 2.2: [CFWS] authserv-id [CFWS version]; the id is a token or a quoted string. Null: unreadable. */
-function authservId(value: string): string | null {
+/** All of it: what stands behind thousands of blanks is read by others as well. */
+function wholeValue(header: HeaderBlock, field: HeaderField): string {
+  const text = new TextDecoder().decode(header.bytes.subarray(field.valueStart, field.end));
+  return decodeWords(text).toLowerCase();
+}
+
+/**
+ * RFC 8601 2.2: [CFWS] authserv-id [CFWS version], the id a token or a quoted string. Read leniently: comments and
+ * whatever can't be in a name are passed over, and words are tried together as well as alone.
+ */
+function claims(value: string, own: string): boolean {
   let depth = 0;
+  let quoted = false;
   let id = "";
   for (let i = 0; i < value.length; i++) {
     const c = value[i]!;
-    if (c === "(") depth++;
-    else if (depth > 0) {
-      if (c === "\\") i++;
-      else if (c === ")") depth--;
-    } else if (c === '"') {
-      const quoted = /^"((?:[^"\\]|\\.)*)"/s.exec(value.slice(i));
-      if (!quoted) return null;
-      id += quoted[1]!.replace(/\\(.)/gs, "$1");
-      i += quoted[0].length - 1;
-    } else if (c === ";" || (/[\s/]/.test(c) && id !== "")) return id;
-    else if (!/\s/.test(c)) id += c;
-    if (depth > 0 && id !== "") return id;
+    const name = depth === 0 && /[a-z0-9.-]/.test(c);
+    if (name) id += c;
+    else if (c === "\\") i += depth > 0 ? 1 : 0;
+    else if (c === '"' && depth === 0) quoted = !quoted;
+    else if (c === "(" && !quoted) depth++;
+    else if (c === ")" && depth > 0) depth--;
+    else if (depth === 0 && /[\s/;]/.test(c)) {
+      if (bareName(id) === own) return true;
+      if (c === ";" && !quoted && id !== "") return false;
+    }
   }
-  return depth > 0 ? null : id;
+  // Comments or quotes that never end: what is in them may be read as the name.
+  return bareName(id) === own || ((depth > 0 || quoted) && value.includes(own));
 }

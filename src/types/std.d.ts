@@ -59,16 +59,14 @@ declare module "@std/assert" {
   export function assertLess<T>(actual: T, expected: T, message?: string): void;
   export function assertLessOrEqual<T>(actual: T, expected: T, message?: string): void;
   export function assertObjectMatch(actual: object, expected: object, message?: string): void;
-  // deno-lint-ignore no-explicit-any -- the class is whatever the code under test throws
   export function assertThrows(
     fn: () => unknown,
-    errorClass?: new (...args: any[]) => Error,
+    errorClass?: new (...args: never[]) => Error,
     text?: string,
   ): Error;
-  // deno-lint-ignore no-explicit-any -- the class is whatever the code under test throws
   export function assertRejects(
     fn: () => PromiseLike<unknown>,
-    errorClass?: new (...args: any[]) => Error,
+    errorClass?: new (...args: never[]) => Error,
     text?: string,
   ): Promise<Error>;
   export function fail(message?: string): never;

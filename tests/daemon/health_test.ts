@@ -11,6 +11,7 @@ function sources(clock: FakeClock, changes: Partial<HealthSources> = {}): Health
     diskReserveBytes: () => 1_000,
     queue: () => ({ running: true, inFlight: 0, paused: [] }),
     smtpProblems: () => [],
+    dnsInTrouble: () => false,
     controlUp: () => true,
     draining: () => false,
     ...changes,
@@ -32,13 +33,14 @@ test("a store that takes no writes is unhealthy and not ready, and its reason st
   assert(!JSON.stringify(report).includes("/secret/path"));
 });
 
-test("a receiver, a port or a disk in trouble only degrades", async () => {
+test("a receiver, a port, DNS or a disk in trouble only degrades", async () => {
   const paused = [{ carrier: "webhook" as const, lanes: ["*"], failures: 10, lastError: "refused" }];
   for (
     const changes of [
       { queue: () => ({ running: true, inFlight: 0, paused }) },
       { queue: () => ({ running: false, inFlight: 0, paused: [] }) },
       { smtpProblems: () => ["port 25 is taken"] },
+      { dnsInTrouble: () => true },
       { freeBytes: async () => 10 },
       { freeBytes: () => Promise.reject(new Error("unknown")) },
     ]

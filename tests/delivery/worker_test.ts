@@ -122,7 +122,7 @@ test("Every attempt is one log line and counted", () =>
       error: "Receiver answered 500",
     });
     const counted = await metrics.deliveryAttempts.get();
-    assertEquals(counted.values.map((v) => [v.labels, v.value]), [
+    assertEquals(counted.values.filter((v) => v.value > 0).map((v) => [v.labels, v.value]), [
       [{ carrier: "webhook", outcome: "deferred" }, 1],
     ]);
   }));

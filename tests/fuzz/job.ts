@@ -15,6 +15,8 @@ export interface Job {
 
 export type Report =
   | { kind: "ready" }
+  /** Thrown, or rejected, where nobody waits for it: by this input or one just before. */
+  | { kind: "stray"; error: string }
   | { kind: "failed"; failure: Failure; tally: Tally }
   | { kind: "passed"; tally: Tally };
 

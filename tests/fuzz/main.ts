@@ -21,8 +21,8 @@ const LOOK_MS = 100;
 
 type Outcome = { failure: Failure | null; tally: Tally | null; grownBytes: number };
 
-/** What the worker was at when it hung: made once more here, where it is only generated and not checked. */
-async function hangOf(job: Job, slots: Int32Array): Promise<Failure> {
+/** What the worker was at: made once more here, where it is only generated and not checked. */
+async function blame(job: Job, slots: Int32Array, error: string): Promise<Failure> {
   const [index, seed, run] = [SLOT.PROPERTY, SLOT.SEED, SLOT.RUN].map((slot) => Atomics.load(slots, slot));
   const target = await openTarget(job.target);
   try {
@@ -30,16 +30,15 @@ async function hangOf(job: Job, slots: Int32Array): Promise<Failure> {
     // A repeated path names the input itself; the run's number is one within a batch.
     const path = job.path ?? String(run);
     const [input] = fc.sample(fc.asyncProperty(inputs, async () => {}), { seed: seed!, path, numRuns: 1 });
-    const error =
-      `took more than ${INPUT_MS_MAX} ms (the input is as it was generated, or was shrunk from it)`;
     return { property: name, seed: seed!, path, input: shown((input as unknown[])[0]), error };
   } finally {
     await target.close?.();
   }
 }
 
-function failureOf(error: string): Failure {
-  return { property: "*", seed: 0, path: "0", input: "not known", error };
+/** Nobody can say by which input. */
+function failureOf(job: Job, error: string): Failure {
+  return { property: null, seed: job.seed, path: null, input: "not known", error };
 }
 
 /** Runs one target in a worker of its own, watched. */
@@ -49,24 +48,36 @@ async function runTarget(job: Job): Promise<Outcome> {
   let startBytes: number | null = null;
   const grown = () => startBytes === null ? 0 : Deno.memoryUsage().rss - startBytes;
   const { promise, resolve } = Promise.withResolvers<Outcome>();
-  let looking = false;
+  const fail = (failure: Failure) => resolve({ failure, tally: null, grownBytes: 0 });
+  let blaming = false;
+  const failAtInput = (error: string) => {
+    if (blaming) return;
+    blaming = true;
+    worker.terminate();
+    blame(job, slots, error).then(
+      fail,
+      (cause) => fail(failureOf(job, `${error}; its input is lost: ${cause}`)),
+    );
+  };
   const watch = setInterval(() => {
     const begunMs = Atomics.load(slots, SLOT.BEGUN_MS);
-    if (looking || begunMs === 0 || dayMs() - begunMs < INPUT_MS_MAX) return;
-    looking = true;
-    worker.terminate();
-    hangOf(job, slots).catch((error) => failureOf(`hangs, and its input cannot be made again: ${error}`))
-      .then((failure) => resolve({ failure, tally: null, grownBytes: 0 }));
+    if (begunMs === 0 || dayMs() - begunMs < INPUT_MS_MAX) return;
+    failAtInput(
+      `took more than ${INPUT_MS_MAX} ms (the input as it was generated; it may have been shrunk since)`,
+    );
   }, LOOK_MS);
   worker.onmessage = ({ data }: MessageEvent<Report>) => {
     if (data.kind === "ready") return void (startBytes = Deno.memoryUsage().rss);
+    if (data.kind === "stray") return failAtInput(data.error);
     const grownBytes = grown();
-    const tooMuch = grownBytes > RSS_GROWTH_BYTES_MAX ? failureOf("memory grew by more than 200 MB") : null;
+    const tooMuch = grownBytes > RSS_GROWTH_BYTES_MAX
+      ? failureOf(job, "memory grew by more than 200 MB")
+      : null;
     resolve({ failure: data.kind === "failed" ? data.failure : tooMuch, tally: data.tally, grownBytes });
   };
   worker.onerror = (event) => {
     event.preventDefault();
-    resolve({ failure: failureOf(event.message), tally: null, grownBytes: 0 });
+    fail(failureOf(job, event.message));
   };
   worker.postMessage(job);
   try {
@@ -77,11 +88,11 @@ async function runTarget(job: Job): Promise<Outcome> {
   }
 }
 
-function tellFailure(target: string, failure: Failure): void {
-  const { property, seed, path, input, error } = failure;
-  const name = property === "*" ? target : `${target}/${property}`;
-  console.error(`\n${name} failed\n  seed: ${seed}\n  path: ${path}\n  input: ${input}\n  ${error}\n`);
-  console.error(`Repeat it with: deno task fuzz ${name} --seed ${seed} --path ${path}`);
+function tellFailure(target: string, { property, seed, path, input, error }: Failure): void {
+  const name = property === null ? target : `${target.split("/")[0]}/${property}`;
+  const again = `--seed ${seed}${path === null ? "" : ` --path ${path}`}`;
+  console.error(`\n${name} failed\n  seed: ${seed}\n  path: ${path ?? "-"}\n  input: ${input}\n  ${error}\n`);
+  console.error(`Repeat it with: deno task fuzz ${name} ${again}`);
 }
 
 function tellSuccess(target: string, { tally, grownBytes }: Outcome): void {
@@ -110,7 +121,7 @@ async function main(args: readonly string[]): Promise<number> {
     const shared = new SharedArrayBuffer(4 * SLOT.COUNT);
     const outcome = await runTarget({ target, property, durationMs, seed, path, shared });
     if (outcome.failure) {
-      tellFailure(target, outcome.failure);
+      tellFailure(name, outcome.failure);
       return 1;
     }
     tellSuccess(name, outcome);

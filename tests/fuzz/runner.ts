@@ -13,9 +13,10 @@ const SHRINK_MS_MAX = 20_000;
 const SHOWN_CHARS_MAX = 4_000;
 
 export interface Failure {
-  property: string;
+  /** Null: no single input is to blame. */
+  property: string | null;
   seed: number;
-  path: string;
+  path: string | null;
   input: string;
   error: string;
 }

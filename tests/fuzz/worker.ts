@@ -10,7 +10,11 @@ import { dayMs, type Job, type Report, SLOT } from "./job.ts";
 import { Runner, type Watch } from "./runner.ts";
 import { openTarget } from "./targets.ts";
 
-declare const self: { onmessage: (event: MessageEvent<Job>) => void; postMessage: (report: Report) => void };
+declare const self: {
+  onmessage: (event: MessageEvent<Job>) => void;
+  postMessage: (report: Report) => void;
+  addEventListener: (type: "unhandledrejection", listener: (event: PromiseRejectionEvent) => void) => void;
+};
 
 function watchIn(shared: SharedArrayBuffer, indexes: number[]): Watch {
   const slots = new Int32Array(shared);
@@ -49,11 +53,10 @@ async function run(job: Job): Promise<Report> {
   return failure ? { kind: "failed", failure, tally } : { kind: "passed", tally };
 }
 
-self.onmessage = (event) => {
-  run(event.data).then((report) => self.postMessage(report), (error) => {
-    // Outside of any input, so there is no report to make: the main thread hears of it as an error.
-    setTimeout(() => {
-      throw error;
-    });
-  });
-};
+self.addEventListener("unhandledrejection", (event) => {
+  event.preventDefault();
+  const { reason } = event;
+  self.postMessage({ kind: "stray", error: String(reason instanceof Error ? reason.stack : reason) });
+});
+
+self.onmessage = (event) => void run(event.data).then((report) => self.postMessage(report));

@@ -223,10 +223,14 @@ function linger(incoming: IncomingMessage, clock: Clock): void {
     timer.cancel();
     socket.off("close", stop);
   };
-  incoming.on("data", (chunk: Uint8Array) => {
+  const onData = (chunk: Uint8Array) => {
     bytes += chunk.length;
-    if (bytes > LINGER_BYTES) socket.destroySoon();
-  });
+    if (bytes <= LINGER_BYTES) return;
+    // Once: each call leaves a listener behind.
+    incoming.off("data", onData);
+    socket.destroySoon();
+  };
+  incoming.on("data", onData);
   incoming.on("error", () => {
     // The client gave up sending what nobody wanted.
   });

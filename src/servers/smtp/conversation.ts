@@ -103,6 +103,8 @@ export class Conversation {
     if (!this.#heardAnything) {
       this.#heardAnything = true;
       if (chunk[0] === TLS_CLIENT_HELLO && !this.dialogue.tls) return this.dismiss(REPLY.tlsHello);
+      // Commands begin with a letter; even a broken client's with something that has a key.
+      if (!isTyped(chunk[0]!)) return this.dismiss(REPLY.binary);
     }
     this.#lines.push(chunk);
     this.#run();
@@ -384,4 +386,9 @@ export class Conversation {
     this.#held = on;
     this.wire.hold(on);
   }
+}
+
+/** Printable ASCII, or HT, LF, CR. */
+function isTyped(byte: number): boolean {
+  return (byte >= 0x20 && byte < 0x7f) || byte === 0x09 || byte === 0x0a || byte === 0x0d;
 }
