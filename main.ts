@@ -2,4 +2,5 @@
 
 import { main } from "./src/cli/mod.ts";
 
-if (import.meta.main) Deno.exitCode = await main(Deno.args);
+// Exits even where a write to a reader that stalled is still under way.
+if (import.meta.main) Deno.exit(await main(Deno.args));

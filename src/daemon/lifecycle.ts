@@ -12,6 +12,7 @@
 import { systemClock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import { createLogger, type RootLogger } from "../base/log.ts";
+import { createLogSink, type LogSink } from "../base/log_sink.ts";
 import type { Config, ConfigKey } from "../config/schema.ts";
 import type { LoadOk, LoadResult } from "../config/load.ts";
 import { type Daemon, startDaemon } from "./compose.ts";
@@ -42,18 +43,13 @@ const RESTART_KEYS: readonly ConfigKey[] = [
   "idle_timeout",
 ];
 
-const encoder = new TextEncoder();
+/** At the end, for lines that nobody reads any more. */
+const LAST_LINES_MS = 500;
 
-/** stderr, whole: a short write must not cut a line in two. */
-function writeStderr(text: string): void {
-  let bytes = encoder.encode(text);
-  while (bytes.length > 0) bytes = bytes.subarray(Deno.stderr.writeSync(bytes));
-}
-
-function rootLogger(loaded: LoadOk): RootLogger {
+function rootLogger(loaded: LoadOk, sink: LogSink): RootLogger {
   const isChosen = loaded.sources.get("log_format") !== "default";
   const format = isChosen ? loaded.config.log_format : Deno.stderr.isTerminal() ? "text" : "json";
-  return createLogger({ level: loaded.config.log_level, format, clock: systemClock, write: writeStderr });
+  return createLogger({ level: loaded.config.log_level, format, clock: systemClock, write: sink.push });
 }
 
 function logWarnings(log: RootLogger, result: LoadResult): void {
@@ -112,7 +108,8 @@ function guardProcess(log: RootLogger, daemon: () => Daemon | null): () => void 
 
 /** Runs until a signal ends it. Resolves with the exit code: 0 after a drain, 1 when it could not start. */
 export async function runServer(options: RunOptions): Promise<number> {
-  const log = rootLogger(options.loaded);
+  const sink = createLogSink({ clock: systemClock, write: (bytes) => Deno.stderr.write(bytes) });
+  const log = rootLogger(options.loaded, sink);
   logWarnings(log, options.loaded);
   let daemon: Daemon | null = null;
   const stopped = Promise.withResolvers<string>();
@@ -143,5 +140,6 @@ export async function runServer(options: RunOptions): Promise<number> {
     Deno.removeSignalListener("SIGINT", onInt);
     Deno.removeSignalListener("SIGHUP", onHup);
     log.flush();
+    await sink.end(LAST_LINES_MS);
   }
 }

@@ -225,3 +225,28 @@ test("a value in a problem is one short printable line", () => {
   }
   assertStringIncludes(JSON.stringify(problems), "log_level");
 });
+
+test("a problem never tells a secret, also where a slip of the pen moved it", () => {
+  const slips = [
+    'webhook_url: "https://me:s3cr3t/s3cr3t@app.example.com/"',
+    'webhook_url: ": https://me:s3cr3t@app.example.com/"',
+    'bearer_token:"s3cr3t: s3cr3t"',
+    'routes: [{match: "*", url: "https://a.example/", "s3cr3t s3cr3t"}]',
+    'bearer_tokn: "s3cr3t"',
+  ];
+  for (const slip of slips) {
+    const { problems } = failedOf(loadYaml(`${slip}\nport: x\n`));
+    assertNotMatch(JSON.stringify(problems), /s3cr3t/);
+  }
+  // Routes in the environment are JSON; broken, they are a text with secrets in it.
+  const env = { MAIL_ROUTES: '[{"secret": "s3cr3t", "match"}]' };
+  assertNotMatch(JSON.stringify(failedOf(loadFrom({ env })).problems), /s3cr3t/);
+});
+
+test("names that nobody knows are shown short, and the empty one is shown at all", () => {
+  const { problems, warnings } = failedOf(
+    loadFrom({ files: { "/c": '"": 1\n' }, configFile: "/c", env: { [`MAIL_${"X".repeat(5_000)}`]: "1" } }),
+  );
+  assertEquals(problems.map(({ path }) => path), ['""']);
+  assertEquals(warnings.map(({ path }) => path.length), [64]);
+});

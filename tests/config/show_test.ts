@@ -1,6 +1,6 @@
 /** The effective config, for people and scripts. */
 
-import { assertEquals, assertNotMatch, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertMatch, assertNotMatch, assertStringIncludes } from "@std/assert";
 import { domainsOf, mailHostnameOf } from "../../src/config/names.ts";
 import { configOf } from "../../src/config/schema.ts";
 import { effectiveConfig, effectiveYaml } from "../../src/config/show.ts";
@@ -22,6 +22,20 @@ test("config show masks every secret, also in URLs and routes", () => {
   assertNotMatch(yaml + JSON.stringify(effectiveConfig(loaded)), /s3cr3t|whsec_/);
   assertStringIncludes(yaml, "bearer_token: '[masked]'");
   assertStringIncludes(yaml, "# file: /c.yaml");
+});
+
+test("config show masks a password with an @, a blank or a missing slash in it, as URL parsers read it", () => {
+  for (
+    const url of [
+      "https://me:s3cr3t@s3cr3t@x.example/",
+      "https://me:s3 s3cr3t@x.example/",
+      "https:/s3cr3t@x.example/",
+    ]
+  ) {
+    const shown = effectiveConfig(okOf(loadYaml(`webhook_url: "${url}"\n`))).webhook_url.value;
+    assertNotMatch(String(shown), /s3/);
+    assertMatch(String(shown), /^https:\/+\[masked\]@x\.example\/$/);
+  }
 });
 
 test("config show writes values as people write them, with their source", () => {

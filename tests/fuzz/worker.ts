@@ -6,7 +6,7 @@
 import v8 from "node:v8";
 import vm from "node:vm";
 import type { FuzzProperty } from "./property.ts";
-import { dayMs, type Job, type Report, SLOT } from "./job.ts";
+import { type Job, lowMs, type Report, SLOT } from "./job.ts";
 import { Runner, type Watch } from "./runner.ts";
 import { openTarget } from "./targets.ts";
 
@@ -16,14 +16,13 @@ declare const self: {
   addEventListener: (type: "unhandledrejection", listener: (event: PromiseRejectionEvent) => void) => void;
 };
 
-function watchIn(shared: SharedArrayBuffer, indexes: number[]): Watch {
-  const slots = new Int32Array(shared);
+function watchIn(slots: Int32Array, indexes: number[]): Watch {
   return {
     begun(property, seed, run) {
       Atomics.store(slots, SLOT.PROPERTY, indexes[property]!);
       Atomics.store(slots, SLOT.SEED, seed);
       Atomics.store(slots, SLOT.RUN, run);
-      Atomics.store(slots, SLOT.BEGUN_MS, dayMs());
+      Atomics.store(slots, SLOT.BEGUN_MS, lowMs());
     },
     ended: () => void Atomics.store(slots, SLOT.BEGUN_MS, 0),
   };
@@ -36,11 +35,18 @@ function collectGarbage(): void {
 }
 
 async function run(job: Job): Promise<Report> {
+  const slots = new Int32Array(job.shared);
+  self.addEventListener("unhandledrejection", (event) => {
+    event.preventDefault();
+    const { reason } = event;
+    const error = String(reason instanceof Error ? reason.stack : reason);
+    self.postMessage({ kind: "stray", error, slots: slots.slice() });
+  });
   const target = await openTarget(job.target);
   const chosen = target.properties.map((property, index) => [property, index] as [FuzzProperty, number])
     .filter(([property]) => job.property === undefined || property.name === job.property);
   if (chosen.length === 0) throw new Error(`Cannot fuzz ${job.target}/${job.property}: no such property`);
-  const watch = watchIn(job.shared, chosen.map(([, index]) => index));
+  const watch = watchIn(slots, chosen.map(([, index]) => index));
   const runner = new Runner(chosen.map(([property]) => property), watch);
   collectGarbage();
   self.postMessage({ kind: "ready" });
@@ -52,11 +58,5 @@ async function run(job: Job): Promise<Report> {
   const { tally } = runner;
   return failure ? { kind: "failed", failure, tally } : { kind: "passed", tally };
 }
-
-self.addEventListener("unhandledrejection", (event) => {
-  event.preventDefault();
-  const { reason } = event;
-  self.postMessage({ kind: "stray", error: String(reason instanceof Error ? reason.stack : reason) });
-});
 
 self.onmessage = (event) => void run(event.data).then((report) => self.postMessage(report));

@@ -202,7 +202,8 @@ const FROM_CASES: [string, string, string][] = [
   ["a group", "From: friends: a@good.test;\r\n", "group"],
   ["an empty group", "From: undisclosed-recipients:;\r\n", "group"],
   ["no address", "From: somebody\r\n", "missing"],
-  ["two @", "From: a@good.test@evil.test\r\n", "several_domains"],
+  ["two @", "From: a@good.test@evil.test\r\n", "invalid"],
+  ["two addresses and no comma", "From: a@good.test\r\n b@evil.test\r\n", "invalid"],
 ];
 for (const [what, from, problem] of FROM_CASES) {
   test(`DMARC with ${what} is a permerror and never an aligned pass`, async () => {

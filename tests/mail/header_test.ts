@@ -103,3 +103,9 @@ test("A value that is no UTF-8 is readable all the same", () => {
   assertEquals(header.summary("subject"), "a\ufffdb");
   assertEquals(header.summary("from"), null);
 });
+
+test("A colon at the start of the next line makes a field, as it does for the verifier", () => {
+  // Read otherwise, signatures written so were not counted against their maximum.
+  assertEquals(names("DKIM-Signature\r\n: v=1\r\nFrom \t\r\n: a@b.c\r\n\r\n"), ["DKIM-Signature", "From"]);
+  assertEquals(names("From: a@b.c\r\nbody\r\n\r\n: no field\r\n"), ["From"]);
+});

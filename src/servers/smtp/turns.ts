@@ -11,6 +11,10 @@ const TURN_BYTES_MAX = 512 * 1024;
 const BACKLOG_BYTES_MIN = 16 * 1024;
 /** Any time will do that is not over yet when the loop gets to its timers. */
 const REST_MS = 1;
+/** A timer that comes later than this had to wait for work: the loop was not idle. */
+const LATE_MS = 1;
+/** But nobody rests for ever because others are busy. */
+const RESTS_MAX = 20;
 
 export class Turns {
   readonly #clock: Clock;
@@ -31,8 +35,17 @@ export class Turns {
     this.#resting.add(goOn);
     // Counted from the last piece: some are on their way to sessions that don't rest yet.
     this.#timer?.cancel();
-    this.#timer = this.#clock.timer(REST_MS, () => this.#begin());
+    this.#rest(1);
     return true;
+  }
+
+  #rest(nth: number): void {
+    const dueAt = this.#clock.monotonic() + REST_MS;
+    this.#timer = this.#clock.timer(REST_MS, () => {
+      const isLate = this.#clock.monotonic() - dueAt > LATE_MS;
+      if (isLate && nth < RESTS_MAX) this.#rest(nth + 1);
+      else this.#begin();
+    });
   }
 
   #begin(): void {

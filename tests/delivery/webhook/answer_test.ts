@@ -12,6 +12,7 @@ test("Retry-After is seconds or an HTTP date, and nothing else", () => {
     ["99999999999999999999", 3_600_000],
     ["Thu, 01 Jan 2026 12:01:00 GMT", 60_000],
     ["Thursday, 01-Jan-26 12:01:00 GMT", 60_000],
+    ["Thu Jan  1 12:01:00 2026", 60_000],
     ["Thu, 01 Jan 2026 11:00:00 GMT", 1_000],
     ["Fri, 01 Jan 2027 12:00:00 GMT", 3_600_000],
     [null, null],
@@ -55,5 +56,7 @@ test("Reasons are our words, never the other side's bytes", () => {
   assertEquals(reason("DEPTH_ZERO_SELF_SIGNED_CERT"), "TLS failed: the certificate is not trusted");
   assertEquals(reason("ERR_SSL_WRONG_VERSION_NUMBER"), "TLS failed: no common ground in the handshake");
   assertEquals(reason("EWHATEVER"), "connection failed");
+  // A name that every object has is no reason of ours.
+  assertEquals(reason("toString"), "connection failed");
   assertEquals(reasonOf("text"), "connection failed");
 });

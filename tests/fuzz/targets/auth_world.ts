@@ -93,7 +93,7 @@ const TAGS = [
   "=",
   "\r\n ",
   "\t",
-]; // deno-fmt-ignore -- a table of words
+];
 const tags = soup(TAGS, 14);
 const authors = [
   "a@strict.test",
@@ -124,8 +124,11 @@ const authors = [
   "a@open.test\r\n @strict.test",
   "a@open.test\r\n (",
   "a@signed.test",
-]; // deno-fmt-ignore -- a table of words
-export const author = fc.oneof({ weight: 6, arbitrary: fc.constantFrom(...authors) }, { weight: 1, arbitrary: hostile });
+];
+export const author = fc.oneof({ weight: 6, arbitrary: fc.constantFrom(...authors) }, {
+  weight: 1,
+  arbitrary: hostile,
+});
 
 const field = fc.oneof(
   { weight: 4, arbitrary: tags.map((value) => `DKIM-Signature: ${value}`) },
@@ -229,11 +232,12 @@ const RECORD_WORDS = [
   "\0",
   "\xff",
   "x".repeat(300),
-]; // deno-fmt-ignore -- a table of words
+];
 
 /** Records that nobody should publish, on every name that is asked for. */
 export const junkZone: fc.Arbitrary<Zone> = fc.tuple(
-  ...["junk.test", "_dmarc.junk.test", "s1._domainkey.junk.test", "sub.junk.test", "test", "_dmarc.test"].map((name) =>
-    fc.array(soup(RECORD_WORDS, 10), { maxLength: 3 }).map((texts): [string, string[]] => [name, texts])
+  ...["junk.test", "_dmarc.junk.test", "s1._domainkey.junk.test", "sub.junk.test", "test", "_dmarc.test"].map(
+    (name) =>
+      fc.array(soup(RECORD_WORDS, 10), { maxLength: 3 }).map((texts): [string, string[]] => [name, texts]),
   ),
 ).map((entries) => Object.fromEntries(entries.filter(([, texts]) => texts.length > 0)));

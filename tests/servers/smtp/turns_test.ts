@@ -25,3 +25,28 @@ test("the small pieces of ordinary conversations never rest", () => {
   const turns = new Turns(new FakeClock());
   for (let i = 0; i < 10_000; i++) assertEquals(turns.take(4096, () => {}), false);
 });
+
+test("a rest that ended late was no rest, and is taken again, though not for ever", () => {
+  let now = 0;
+  let fire: () => void = () => {};
+  let timers = 0;
+  const timer = (_ms: number, fn: () => void) => {
+    fire = fn;
+    timers++;
+    return { cancel() {} };
+  };
+  const turns = new Turns({ now: () => now, monotonic: () => now, timer });
+  let gone = 0;
+  const fireAfter = (ms: number) => {
+    now += ms;
+    fire();
+  };
+  turns.take(8 * PIECE, () => gone++);
+  fireAfter(50);
+  assertEquals([gone, timers], [0, 2]);
+  fireAfter(1);
+  assertEquals([gone, timers], [1, 2]);
+  turns.take(8 * PIECE, () => gone++);
+  for (let i = 0; i < 20; i++) fireAfter(50);
+  assertEquals(gone, 2);
+});
