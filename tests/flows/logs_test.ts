@@ -127,3 +127,29 @@ test("Hostile names, subjects, agents and request ids stay inside their strings,
     const ids = d.lines.map((line) => line.request_id).filter((value) => value !== undefined);
     assert(ids.every((value) => /^[\w.~:@=+/-]{1,128}$/.test(String(value))));
   }));
+
+test("Each mail and each recipient that the door refuses has its line, also on a kept connection", () =>
+  withDaemon({}, async (d) => {
+    const c = await d.smtp();
+    for (let i = 0; i < 3; i++) {
+      await c.command("MAIL FROM:<a@sender.example>", /^250 /);
+      await c.command(`RCPT TO:<stranger${i}@elsewhere.example>`, /^550 5\.7\.1 /);
+      await c.command("RSET", /^250 /);
+      const bare = "Subject: bare\r\n\r\nline\nline\r\n";
+      await c.mail(bare, { from: "a@sender.example", to: [`bob${i}@example.com`] }, /^550 5\.5\.2 /);
+    }
+    await c.close();
+    const recipients = d.lines.filter((line) => line.msg === "Recipient refused");
+    assertEquals(recipients.map((line) => [line.reason, line.mail_from, line.recipient]), [
+      ["relay_denied", "a@sender.example", "stranger0@elsewhere.example"],
+      ["relay_denied", "a@sender.example", "stranger1@elsewhere.example"],
+      ["relay_denied", "a@sender.example", "stranger2@elsewhere.example"],
+    ]);
+    const mails = d.lines.filter((line) => line.msg === "Mail refused");
+    assertEquals(mails.map((line) => [line.reason, line.code, line.recipients]), [
+      ["bare_newline", 550, ["bob0@example.com"]],
+      ["bare_newline", 550, ["bob1@example.com"]],
+      ["bare_newline", 550, ["bob2@example.com"]],
+    ]);
+    assertEquals(new Set(mails.map((line) => line.request_id)).size, 3);
+  }));

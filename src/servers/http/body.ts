@@ -4,7 +4,6 @@
  * and then there is nobody to send the 408 or 413 to.
  */
 
-import { Buffer } from "node:buffer";
 import type { IncomingMessage } from "node:http";
 import type { ZodType } from "zod";
 import type { Clock } from "../../base/clock.ts";
@@ -110,6 +109,31 @@ export function checkMedia(c: ApiContext, accepted: readonly string[]): Problem 
   );
 }
 
+/** A body in one piece; of the declared length from the start, so that a large one is in memory once, not twice. */
+class WholeBody {
+  #bytes: Uint8Array;
+  #length = 0;
+
+  constructor(declaredBytes: number) {
+    this.#bytes = new Uint8Array(declaredBytes);
+  }
+
+  add(chunk: Uint8Array): void {
+    const length = this.#length + chunk.length;
+    if (length > this.#bytes.length) {
+      const larger = new Uint8Array(Math.max(length, 2 * this.#bytes.length));
+      larger.set(this.#bytes.subarray(0, this.#length));
+      this.#bytes = larger;
+    }
+    this.#bytes.set(chunk, this.#length);
+    this.#length = length;
+  }
+
+  take(): Uint8Array {
+    return this.#bytes.subarray(0, this.#length);
+  }
+}
+
 /** The body as checked JSON: every problem of it at once, each with its path. */
 export async function readJson<T>(
   c: ApiContext,
@@ -119,13 +143,13 @@ export async function readJson<T>(
 ): Promise<{ value: T } | Problem> {
   const wrongMedia = checkMedia(c, ["application/json"]);
   if (wrongMedia) return wrongMedia;
-  const chunks: Uint8Array[] = [];
+  const whole = new WholeBody(Math.min(declaredLength(c.env.incoming), bytesMax));
   const found = await readBody(c, limitsOf(c, deps, bytesMax), (chunk) => {
-    chunks.push(chunk);
+    whole.add(chunk);
     return null;
   });
   if (found) return found;
-  const parsed = parseStrictJson(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks));
+  const parsed = parseStrictJson(whole.take());
   if (isFinding(parsed)) return invalid([{ ...parsed, path: parsed.path || "body" }]);
   const checked = schema.safeParse(parsed.value);
   return checked.success ? { value: checked.data } : invalid(findingsOf(checked.error));

@@ -30,7 +30,7 @@ export interface Wire {
   hold(on: boolean): void;
   /** A command was answered or the phase changed: deadlines begin anew. */
   progressed(): void;
-  note(note: Note): void;
+  note(note: Note, address?: string): void;
   /** A mail that the flow never saw. */
   mailRefused(requestId: string, reason: RefusalReason): void;
   failed(error: unknown): void;
@@ -191,11 +191,11 @@ export class Conversation {
     if (given.fault === "recipient" && ++dialogue.refusedRecipients > limits.rcptFailuresMax) {
       reply = REPLY.tooManyRefused;
     }
-    if (given.note && given !== reply) this.wire.note(given.note);
+    if (given.note && given !== reply) this.wire.note(given.note, given.address);
     if (given.refusal) this.wire.mailRefused(newId(), given.refusal);
     if (reply.then === "data") return this.#openData(reply);
     if (reply.then === "close") return this.#finish(reply);
-    if (reply.note) this.wire.note(reply.note);
+    if (reply.note) this.wire.note(reply.note, reply.address);
     this.#say(reply.text);
     if (reply.then === "starttls") {
       // The 220 must be out in the clear before the socket changes its nature.

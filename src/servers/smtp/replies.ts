@@ -34,6 +34,8 @@ export interface Answer {
   /** Counted against the peer: a broken command, one that does no work, or a refused recipient. */
   fault?: "error" | "junk" | "recipient";
   note?: Note;
+  /** The recipient that the note is about. */
+  address?: string;
   /** A whole mail is turned away with it, before the flow could see (and count) it. */
   refusal?: RefusalReason;
   then?: "close" | "data" | "starttls";

@@ -1,10 +1,12 @@
 /**
- * What the doors count and write down. Strangers decide how much goes wrong, so lines are rationed: each kind
- * of misbehaviour once for each session, and a quota for all sessions together. Counters count everything.
+ * What the doors count and write down. A mail or a recipient that was turned away has a line of its own, so that
+ * "why did it not come in?" has an answer; misbehaviour is told once for each kind and session. Strangers decide
+ * how much goes wrong, so there is a quota for all sessions together; what it cost is told when there is room
+ * again. Counters count everything.
  */
 
 import type { Clock } from "../../base/clock.ts";
-import type { RefusalReason } from "../../base/errors.ts";
+import { type RefusalReason, REFUSALS } from "../../base/errors.ts";
 import type { Logger } from "../../base/log.ts";
 import type { Metrics } from "../../base/metrics.ts";
 import type { TurnedAway } from "../../guard/connections.ts";
@@ -14,6 +16,7 @@ import type { Dialogue } from "./dialogue.ts";
 import type { Note } from "./replies.ts";
 import type { SessionEvents } from "./session.ts";
 
+const RECIPIENTS_SHOWN_MAX = 10;
 /** Lines about misbehaving peers in a minute, all kinds and peers together. */
 const LINES_PER_MINUTE = 120;
 
@@ -30,6 +33,8 @@ export interface SessionReport extends SessionEvents {
 export class Reporter {
   #parts: ReporterParts;
   #lines: TokenBuckets;
+  /** Lines that the quota has cost since the last one. */
+  #untold = 0;
 
   constructor(parts: ReporterParts) {
     this.#parts = parts;
@@ -50,23 +55,36 @@ export class Reporter {
     // Bounded: its members are the fixed names of notes and refusals.
     const seen = new Set<string>();
     const startedAt = clock.monotonic();
-    const once = (key: string) => !seen.has(key) && !!seen.add(key) && this.#mayWrite();
+    const mayWrite = () => this.#mayWrite();
+    const once = (key: string) => !seen.has(key) && !!seen.add(key) && mayWrite();
     return {
       began() {
         metrics.connectionsAccepted.inc();
         metrics.activeConnections.set(active());
       },
-      note(note: Note) {
+      note(note: Note, address?: string) {
         // A refused recipient is a mail that did not come in; the rest is about the conversation.
         if (note === "relay_denied" || note === "unknown_recipient") {
           metrics.emailsRejected.inc({ reason: note });
         }
         if (note !== "unknown_recipient") metrics.errors.inc({ type: `smtp_${note}` });
-        if (once(note)) log.info("SMTP peer refused", { reason: note });
+        if (address !== undefined) {
+          const mail_from = dialogue.mail?.from;
+          if (mayWrite()) {
+            log.info("Recipient refused", { reason: note, mail_from, recipient: address });
+          }
+        } else if (once(note)) log.info("SMTP peer refused", { reason: note });
       },
       mailRefused(requestId: string, reason: RefusalReason) {
         countRefusal(metrics, reason);
-        if (once(reason)) log.info("mail refused at the door", { request_id: requestId, reason });
+        if (!mayWrite()) return;
+        log.info("Mail refused", {
+          request_id: requestId,
+          reason,
+          code: REFUSALS[reason].code,
+          mail_from: dialogue.mail?.from,
+          recipients: [...dialogue.recipients.values()].slice(0, RECIPIENTS_SHOWN_MAX),
+        });
       },
       failed(error: unknown) {
         metrics.errors.inc({ type: "smtp_internal" });
@@ -94,6 +112,13 @@ export class Reporter {
   }
 
   #mayWrite(): boolean {
-    return this.#lines.take("lines", { perMinute: LINES_PER_MINUTE, burst: LINES_PER_MINUTE }).allowed;
+    const quota = { perMinute: LINES_PER_MINUTE, burst: LINES_PER_MINUTE };
+    if (!this.#lines.take("lines", quota).allowed) {
+      this.#untold++;
+      return false;
+    }
+    if (this.#untold > 0) this.#parts.log.warn("SMTP refusals were not logged", { lines: this.#untold });
+    this.#untold = 0;
+    return true;
   }
 }

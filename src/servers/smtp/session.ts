@@ -17,7 +17,7 @@ import type { Turns } from "./turns.ts";
 
 /** What a session tells the door. */
 export interface SessionEvents {
-  note(note: Note): void;
+  note(note: Note, address?: string): void;
   mailRefused(requestId: string, reason: RefusalReason): void;
   failed(error: unknown): void;
   tlsStarted(version: string): void;
@@ -207,8 +207,8 @@ export class Session implements Wire {
     }
   }
 
-  note(note: Note): void {
-    this.parts.events.note(note);
+  note(note: Note, address?: string): void {
+    this.parts.events.note(note, address);
   }
 
   mailRefused(requestId: string, reason: RefusalReason): void {

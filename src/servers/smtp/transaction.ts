@@ -93,7 +93,7 @@ export function recipient(dialogue: Dialogue, argument: string): Answer {
     if (refusal) {
       const { reason } = refusal;
       const isCounted = reason === "relay_denied" || reason === "unknown_recipient";
-      return { fault: "recipient", ...refused(refusal), ...(isCounted && { note: reason }) };
+      return { fault: "recipient", ...refused(refusal), ...(isCounted && { note: reason, address: path }) };
     }
     dialogue.recipients.set(address, address === POSTMASTER ? POSTMASTER : path);
   }

@@ -14,12 +14,15 @@ import { envelopeOf, type Handed, headerInput } from "../envelope.ts";
 import { Intake, isRefusal } from "../intake.ts";
 import { type Finding, invalid, isProblem, json, refused } from "../problem.ts";
 import { inboundAnswer, inboundBody } from "../schemas.ts";
+import { Turnstile } from "../turnstile.ts";
 import type { ApiContext, HttpDeps, Problem, Route } from "../types.ts";
 
 const RFC822 = "message/rfc822";
 const JSON_TYPE = "application/json";
 /** Writing a message from memory into the spool goes in pieces, so that the loop stays free. */
 const PIECE_BYTES = 256 * 1024;
+/** JSON bodies over this, or of a length not told, are taken one at a time. */
+const LARGE_JSON_BYTES = 1024 * 1024;
 
 const originalHeaders = z.object({
   "X-Original-Sender": z.string().optional().describe("With message/rfc822; <> for the null sender"),
@@ -31,6 +34,7 @@ const originalHeaders = z.object({
 });
 
 export function inboundRoutes(deps: HttpDeps): Route[] {
+  const turnstile = new Turnstile();
   return ["/mail/inbound", "/email"].map((path): Route => ({
     method: "POST",
     path,
@@ -42,14 +46,16 @@ export function inboundRoutes(deps: HttpDeps): Route[] {
     body: { [RFC822]: null, [JSON_TYPE]: inboundBody },
     answers: { 200: { description: "Stored and owed", schema: inboundAnswer } },
     errors: ["validation_error", "payload_too_large", "unsupported_media_type", "rejected"],
-    handle: (c) => inbound(c, deps),
+    handle: (c) => inbound(c, deps, turnstile),
   }));
 }
 
-async function inbound(c: ApiContext, deps: HttpDeps): Promise<Response | Problem> {
+async function inbound(c: ApiContext, deps: HttpDeps, turnstile: Turnstile): Promise<Response | Problem> {
   const wrongMedia = checkMedia(c, [RFC822, JSON_TYPE]);
   if (wrongMedia) return wrongMedia;
-  const taken = mediaType(c) === RFC822 ? await takeRfc822(c, deps) : await takeJson(c, deps);
+  const taken = mediaType(c) === RFC822
+    ? await takeRfc822(c, deps)
+    : await takeJsonInTurn(c, deps, turnstile);
   if (isProblem(taken)) return taken;
   const { envelope, connection, spooled } = taken;
   const requestId = c.get("requestId");
@@ -147,6 +153,15 @@ async function finish(
   if (!c.get("signal").aborted) return { ...handed, spooled };
   await spooled.discard();
   return turnAway(c, deps, refuse("internal"));
+}
+
+function takeJsonInTurn(c: ApiContext, deps: HttpDeps, turnstile: Turnstile): Promise<Taken | Problem> {
+  const declared = declaredLength(c.env.incoming);
+  const isChunked = c.env.incoming.headers["content-length"] === undefined;
+  if (!isChunked && declared <= LARGE_JSON_BYTES) return takeJson(c, deps);
+  return turnstile.pass(() => takeJson(c, deps)).then((taken) =>
+    taken ?? turnAway(c, deps, refuse("internal", "Too many large JSON bodies at once, try again later"))
+  );
 }
 
 /** The way through memory, with the same checks in the same order. */
