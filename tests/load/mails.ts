@@ -36,24 +36,26 @@ export async function makeMails(count: number, domains: number, sizeBytes: numbe
     zone[`_dmarc.${domain}`] = { TXT: ["v=DMARC1; p=reject"] };
     return { domain, privateKey: pair.privateKey.export({ type: "pkcs8", format: "pem" }).toString() };
   });
-  const mails: LoadMail[] = [];
-  for (let i = 0; i < count; i++) {
-    const { domain, privateKey } = keys[i % keys.length]!;
-    const sender = `news@${domain}`;
-    const plain = plainMail(sender, i, sizeBytes);
+  const sign = async (plain: string, index: number): Promise<LoadMail> => {
+    const { domain, privateKey } = keys[index % keys.length]!;
     const key = { signingDomain: domain, selector: "load", privateKey };
     const signed = await dkimSign(plain, {
       ...key,
       canonicalization: "relaxed/relaxed",
       signatureData: [{ ...key, algorithm: "rsa-sha256" }],
     });
-    mails.push({ sender, bytes: new TextEncoder().encode(signed.signatures + plain) });
+    return { sender: `news@${domain}`, bytes: new TextEncoder().encode(signed.signatures + plain) };
+  };
+  const mails: LoadMail[] = [];
+  for (let i = 0; i < count; i++) {
+    mails.push(await sign(plainMail(`news@${keys[i % keys.length]!.domain}`, i, sizeBytes), i));
   }
-  return { mails, zone };
+  const big = (bytes: number) => sign(bigMail(`news@${keys[0]!.domain}`, bytes), 0);
+  return { mails, zone, big };
 }
 
-/** A mail of `sizeBytes` with one base64 attachment, unsigned. */
-export function makeBigMail(sender: string, sizeBytes: number): LoadMail {
+/** A mail of `sizeBytes` with one base64 attachment. */
+function bigMail(sender: string, sizeBytes: number): string {
   const boundary = "load-boundary";
   const head = `From: <${sender}>\r\nTo: inbox@example.com\r\nSubject: Big\r\nMIME-Version: 1.0\r\n` +
     `Content-Type: multipart/mixed; boundary=${boundary}\r\n\r\n--${boundary}\r\nContent-Type: text/plain\r\n\r\nSee the file.\r\n` +
@@ -62,5 +64,5 @@ export function makeBigMail(sender: string, sizeBytes: number): LoadMail {
   const line = "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVowMTIzNDU2Nzg5YWJjZGVmZ2hpamtsbW5vcHFyc3R1\r\n";
   const tail = `--${boundary}--\r\n`;
   const lines = Math.floor((sizeBytes - head.length - tail.length) / line.length);
-  return { sender, bytes: new TextEncoder().encode(head + line.repeat(lines) + tail) };
+  return head + line.repeat(lines) + tail;
 }
