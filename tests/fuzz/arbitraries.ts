@@ -31,6 +31,17 @@ export function soup(words: readonly string[], maxLength = 30): fc.Arbitrary<str
   return fc.array(word, { maxLength }).map((parts) => parts.join(""));
 }
 
+/** A few words over and over, up to so many characters: what is quadratic shows. */
+export function repeated(words: readonly string[], charsMax: number): fc.Arbitrary<string> {
+  const few = fc.array(fc.constantFrom(...words), { minLength: 1, maxLength: 3 }).map((parts) =>
+    parts.join("")
+  );
+  const round = fc.tuple(few, fc.nat(charsMax)).map(([text, chars]) =>
+    text.repeat(Math.ceil(chars / Math.max(1, text.length)))
+  );
+  return fc.array(round, { minLength: 1, maxLength: 3 }).map((rounds) => rounds.join("").slice(0, charsMax));
+}
+
 interface Edit {
   at: number;
   remove: number;

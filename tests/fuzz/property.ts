@@ -11,6 +11,8 @@ export interface FuzzProperty {
   name: string;
   inputs: fc.Arbitrary<unknown>;
   check: (input: unknown) => void | Promise<void>;
+  /** Its inputs are large: a short run makes do with few of them. */
+  large?: boolean;
 }
 
 export interface FuzzTarget {
@@ -25,4 +27,13 @@ export function property<T>(
   check: (input: T) => void | Promise<void>,
 ): FuzzProperty {
   return { name, inputs, check: (input) => check(input as T) };
+}
+
+/** The same, for inputs that are made to take long: the check is as much that it ends. */
+export function largeProperty<T>(
+  name: string,
+  inputs: fc.Arbitrary<T>,
+  check: (input: T) => void | Promise<void>,
+): FuzzProperty {
+  return { ...property(name, inputs, check), large: true };
 }

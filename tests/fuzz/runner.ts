@@ -8,6 +8,8 @@ import type { FuzzProperty } from "./property.ts";
 
 /** fast-check makes the first inputs of a batch small; from there they grow. */
 const BATCH_RUNS = 100;
+/** Of large inputs so many times fewer are run. */
+const LARGE_FACTOR = 10;
 /** Smaller is nicer, but not at any price. */
 const SHRINK_MS_MAX = 20_000;
 const SHOWN_CHARS_MAX = 4_000;
@@ -75,7 +77,12 @@ export class Runner {
   }
 
   /** One batch, or the repetition of what `path` names; null when all went well. */
-  async batch(index: number, seed: number, runs = BATCH_RUNS, path?: string): Promise<Failure | null> {
+  async batch(
+    index: number,
+    seed: number,
+    runs = this.properties[index]!.large ? BATCH_RUNS / LARGE_FACTOR : BATCH_RUNS,
+    path?: string,
+  ): Promise<Failure | null> {
     const found = await fc.check(this.#watched(index, seed), {
       seed,
       numRuns: runs,
@@ -99,8 +106,8 @@ export class Runner {
 
   /** A fixed number of runs of each property. */
   async runEach(seed: number, runs: number): Promise<Failure | null> {
-    for (const index of this.properties.keys()) {
-      const failure = await this.batch(index, seed, runs);
+    for (const [index, { large }] of this.properties.entries()) {
+      const failure = await this.batch(index, seed, large ? Math.ceil(runs / LARGE_FACTOR) : runs);
       if (failure) return failure;
     }
     return null;

@@ -12,8 +12,8 @@ import type { AuthenticationOutcome } from "../../../src/inbound/auth_types.ts";
 import { traceHead } from "../../../src/inbound/trace.ts";
 import { HeaderBlock } from "../../../src/mail/header.ts";
 import { inputFor, type Overrides } from "../../support/verify.ts";
-import { hostile, mutated, soup } from "../arbitraries.ts";
-import { type FuzzTarget, property } from "../property.ts";
+import { hostile, mutated, repeated, soup } from "../arbitraries.ts";
+import { type FuzzTarget, largeProperty, property } from "../property.ts";
 import {
   author,
   headerText,
@@ -210,6 +210,44 @@ const changed = (signature: string) =>
     },
   );
 
+const LINES = [
+  "DKIM-Signature: ",
+  "ARC-Seal: i=1; ",
+  "ARC-Message-Signature: i=1; ",
+  "ARC-Authentication-Results: i=1; ",
+  "From: ",
+];
+const PIECES = [
+  ...LINES,
+  "v=1; a=rsa-sha256; d=signed.test; s=s1; h=from; bh=x; b=x",
+  "\r\n",
+  "\r\n ",
+  "a@strict.test, ",
+  "(",
+  '"',
+  "<",
+  ";",
+  "=",
+  "\t",
+  "x",
+  "\\",
+  ":",
+];
+
+/** What the doors let in at most: 256 KiB and 5,000 lines of header. */
+const large = largeProperty(
+  "a-large-header-ends",
+  fc.tuple(repeated(PIECES, 256 * 1024), envelope),
+  async ([header, envelope]) => {
+    const lines = header.replace(/(?:\r\n)+/g, "\r\n").split("\r\n").slice(0, 4_990).join("\r\n");
+    const { authentication: { dkim, dmarc } } = await verify(`From: a@strict.test\r\n${lines}\r\n\r\n`, {
+      ...envelope,
+      clientAddress: "192.0.2.1",
+    });
+    assert(dkim.result !== "pass" && dmarc.result !== "pass");
+  },
+);
+
 export async function open(): Promise<FuzzTarget> {
   const data = {
     signingDomain: "signed.test",
@@ -220,5 +258,5 @@ export async function open(): Promise<FuzzTarget> {
   };
   const { signatures, errors } = await dkimSign(MAIL, { ...data, signatureData: [data] });
   if (errors.length > 0) throw errors[0]!.err ?? new Error("Cannot sign the mail");
-  return { properties: [unsigned, everyFrom, junkDns, changed(signatures.trimEnd() + "\r\n")] };
+  return { properties: [unsigned, everyFrom, junkDns, large, changed(signatures.trimEnd() + "\r\n")] };
 }

@@ -10,8 +10,8 @@ import type { Problem } from "../../../src/config/problem.ts";
 import { CONFIG_KEYS, type ConfigKey, SECRET_KEYS } from "../../../src/config/schema.ts";
 import { effectiveConfig, effectiveYaml } from "../../../src/config/show.ts";
 import { loadFrom, loadYaml } from "../../config/support.ts";
-import { binary, hostile, latin1, mutated, soup } from "../arbitraries.ts";
-import { type FuzzTarget, property } from "../property.ts";
+import { binary, hostile, latin1, mutated, repeated, soup } from "../arbitraries.ts";
+import { type FuzzTarget, largeProperty, property } from "../property.ts";
 
 /** Every secret is made of this, so that any piece of one is known again. */
 const MARK = "Zq7";
@@ -303,6 +303,14 @@ const shown = property("what-is-shown-loads-again", sourcesOf(openEntry), (sourc
   assertEquals(again.config, first.config);
 });
 
+const large = largeProperty(
+  "a-large-file-ends",
+  repeated([...YAML_WORDS, "a: 1\n", "- a\n", '"a'], 2 ** 20),
+  (yaml) => {
+    checkResult(loadYaml(yaml));
+  },
+);
+
 export function open(): FuzzTarget {
-  return { properties: [anything, junkYaml, secrecy, shown] };
+  return { properties: [anything, junkYaml, secrecy, shown, large] };
 }

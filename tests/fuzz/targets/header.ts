@@ -12,8 +12,8 @@ import { forgedResults, traceHead, type TraceInput } from "../../../src/inbound/
 import { HeaderBlock, summaryText } from "../../../src/mail/header.ts";
 import { parseFields } from "../../../src/mail/fields.ts";
 import type { Authentication, Connection, Envelope, Protocol } from "../../../src/mail/types.ts";
-import { hostile, join, latin1, latin1Text, soup } from "../arbitraries.ts";
-import { type FuzzTarget, property } from "../property.ts";
+import { hostile, join, latin1, latin1Text, repeated, soup } from "../arbitraries.ts";
+import { type FuzzTarget, largeProperty, property } from "../property.ts";
 
 const WORDS = [
   "From: a@b.example\r\n",
@@ -41,6 +41,8 @@ const WORDS = [
   "\xc3\xbc",
   "body\r\n",
 ];
+/** The doors let no more in. */
+const HEADER_CHARS_MAX = 256 * 1024;
 const block = soup(WORDS, 25);
 
 /** No bare CR or LF: no door lets such mail in. */
@@ -195,6 +197,17 @@ const trace = property(
   },
 );
 
+const large = largeProperty(
+  "a-large-header-ends",
+  repeated([...WORDS, "(", '"', "\\", "=?utf-8?q?=", "?=", "Authentication-Results: ("], HEADER_CHARS_MAX),
+  (block) => {
+    const header = new HeaderBlock(latin1(block));
+    for (const { name } of header.fields.slice(0, 10)) header.summary(name);
+    assert(header.without(forgedResults(header, HOSTNAME)).length <= block.length);
+    parseFields(header.bytes);
+  },
+);
+
 export function open(): FuzzTarget {
-  return { properties: [splitting, agreement, listings, trace] };
+  return { properties: [splitting, agreement, listings, trace, large] };
 }

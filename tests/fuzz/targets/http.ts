@@ -19,9 +19,10 @@ import {
   latin1,
   latin1Text,
   mutated,
+  repeated,
   soup,
 } from "../arbitraries.ts";
-import { type FuzzTarget, property } from "../property.ts";
+import { type FuzzTarget, largeProperty, property } from "../property.ts";
 import { readPlainJson } from "./plain_json.ts";
 
 // --- JSON
@@ -241,6 +242,18 @@ const headerLimit = property(
   },
 );
 
+const large = largeProperty(
+  "a-large-body-ends",
+  repeated([...JSON_WORDS, '\\"', '"a":1,', "\r\n"], 2 ** 20),
+  (text) => {
+    const result = parseStrictJson(new TextEncoder().encode(text));
+    if (isFinding(result)) assert(result.path.length < 10_000, "a path that grew");
+    const headers = text.slice(0, 16 * 1024);
+    headerInput(contextOf(["X-Original-Sender", headers, "X-Original-Recipient", headers]));
+    passed([latin1(text)]);
+  },
+);
+
 export function open(): FuzzTarget {
-  return { properties: [json, jsonBytes, envelopes, anyHeaders, newlines, headerLimit] };
+  return { properties: [json, jsonBytes, envelopes, anyHeaders, newlines, headerLimit, large] };
 }

@@ -4,12 +4,12 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { buildPayload, type MailReceived } from "../../../src/events/payload.ts";
 import { verifySignedPath } from "../../../src/events/signed_url.ts";
-import { MimeScanner } from "../../../src/mail/mime_parts.ts";
+import { MimeScanner, PARTS_MAX } from "../../../src/mail/mime_parts.ts";
 import { extractAttachment, parseMail } from "../../../src/mail/parse.ts";
 import type { MailSource } from "../../../src/mail/source.ts";
 import { messageOf } from "../../support/memory_store.ts";
-import { cutAt, cuts, eachByte, latin1, latin1Text, mutated, soup } from "../arbitraries.ts";
-import { type FuzzTarget, property } from "../property.ts";
+import { cutAt, cuts, eachByte, latin1, latin1Text, mutated, repeated, soup } from "../arbitraries.ts";
+import { type FuzzTarget, largeProperty, property } from "../property.ts";
 import { contentOf, leaves, rendered, tree, WORDS } from "./mime_trees.ts";
 import { payloadShape } from "./payload_shape.ts";
 
@@ -143,6 +143,11 @@ const extraction = property(
   },
 );
 
+const large = largeProperty("a-large-mail-ends", repeated(WORDS, 2 ** 20), async (mail) => {
+  const parsed = await parseMail(sourceOf("Content-Type: multipart/mixed; boundary=b\r\n" + mail), options);
+  assert(parsed.attachments.length <= PARTS_MAX && (parsed.text ?? "").length <= options.textCharsMax);
+});
+
 export function open(): FuzzTarget {
-  return { properties: [wholeTrees, cutting, payloads, extraction] };
+  return { properties: [wholeTrees, cutting, payloads, extraction, large] };
 }

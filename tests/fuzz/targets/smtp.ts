@@ -10,8 +10,8 @@ import { StoreError } from "../../../src/base/errors.ts";
 import type { DoorKind } from "../../../src/servers/smtp/dialogue.ts";
 import { FakeFlow } from "../../servers/smtp/fake_flow.ts";
 import { Recorder, type RecorderOptions } from "../../servers/smtp/recorder.ts";
-import { cutAt, cuts, eachByte, latin1, latin1Text, mutated, soup } from "../arbitraries.ts";
-import { type FuzzTarget, property } from "../property.ts";
+import { cutAt, cuts, eachByte, latin1, latin1Text, mutated, repeated, soup } from "../arbitraries.ts";
+import { type FuzzTarget, largeProperty, property } from "../property.ts";
 import { dialogue, openedSoup, unstuffed, WORDS } from "./smtp_dialogues.ts";
 
 /** Small, so that a short input gets over each of them. */
@@ -268,6 +268,16 @@ const faults = property(
   },
 );
 
+const large = largeProperty(
+  "a-long-dialogue-ends",
+  fc.record({ input: repeated(WORDS, 200_000), session, opened: fc.boolean(), cuts }),
+  async ({ input, session, opened, cuts }) => {
+    const opening = opened ? "EHLO a\r\nMAIL FROM:<>\r\nRCPT TO:<bob@example.com>\r\nDATA\r\n" : "";
+    const cut = (bytes: Uint8Array) => bytes.length > 5_000 ? cutAt(bytes, cuts) : eachByte(bytes);
+    checkSafe(opening + input, await play(opening + input, { ...optionsOf(session), cut }));
+  },
+);
+
 export function open(): FuzzTarget {
-  return { properties: [fragmentation, unstuffing, forwarding, cutOff, faults] };
+  return { properties: [fragmentation, unstuffing, forwarding, cutOff, faults, large] };
 }
