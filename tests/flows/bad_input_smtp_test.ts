@@ -145,12 +145,26 @@ test("7, 17: sizes and parameters", () =>
     assertEquals(await stored(d), 0);
   }));
 
+/**
+ * Speaks before the greeting, and gives what it hears. Client and server race here: where the machine held the
+ * client's word back until the greeting was out, that try shows nothing, and another is made.
+ */
+async function talkEarly(d: TestDaemon, tries = 50): Promise<string> {
+  const c = await SmtpConversation.connect(d.daemon.addresses.smtp[0]!);
+  c.send("EHLO early.example\r\n");
+  const heard = await c.reply();
+  if (heard.startsWith("220 ") && tries > 1) {
+    await c.close();
+    return talkEarly(d, tries - 1);
+  }
+  const rest = await c.expectClosed();
+  await c.close();
+  return heard + rest;
+}
+
 test("8, 12: nobody speaks out of turn", () =>
-  withDaemon({ connection_allowlist: ["192.0.2.1"] }, async (d) => {
-    const early = await SmtpConversation.connect(d.daemon.addresses.smtp[0]!);
-    early.send("EHLO early.example\r\n");
-    assertMatch(await early.expectClosed(), /^554 5\.5\.1 /);
-    await early.close();
+  withDaemon({}, async (d) => {
+    assertMatch(await talkEarly(d), /^554 5\.5\.1 [^\n]*$/);
     const hasty = await d.smtp();
     hasty.send(
       "MAIL FROM:<a@sender.example>\r\nRCPT TO:<bob@example.com>\r\nDATA\r\nSubject: x\r\n\r\n.\r\n",

@@ -45,7 +45,7 @@ test("Whatever a receiver does wrong once, the mail arrives with the next try un
   await down.close();
   const routes = [{ match: "down@example.com", url }];
   try {
-    await withDaemon({ webhook_timeout: "2s", routes }, async (d) => {
+    await withDaemon({ webhook_timeout: "4s", routes }, async (d) => {
       const wrong: Record<string, ReceiverAnswer> = {
         fails: { status: 500 },
         busy: { status: 429, headers: { "retry-after": "2" } },

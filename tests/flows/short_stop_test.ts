@@ -11,7 +11,7 @@ const unverified = { spf_enabled: false, dkim_enabled: false, dmarc_enabled: fal
 
 test("a shutdown_timeout shorter than what closing may take still lets the mail in work finish", () =>
   withTempDir(async (dir) => {
-    await withProcess(dir, { ...unverified, shutdown_timeout: "2s" }, async (daemon) => {
+    await withProcess(dir, { ...unverified, shutdown_timeout: "7s" }, async (daemon) => {
       const c = await SmtpConversation.connect(daemon.smtpPort);
       await c.expect(/^220 /);
       await c.command("EHLO client.example", /^250[ -]/);

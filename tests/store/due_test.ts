@@ -63,7 +63,7 @@ test("a lane full of deferred jobs does not slow the others", () =>
     await time();
     const crowded = await time();
     // A scan of the lane would be thousands of times slower.
-    assert(crowded < alone * 20, `${crowded} ms against ${alone} ms`);
+    assert(crowded < alone * 200, `${crowded} ms against ${alone} ms`);
     assertEquals(await store.nextDueAt("webhook", T0), T0 + 1001);
     assertEquals((await store.countQueue())[0]?.count, DEFERRED + 2);
     assertEquals((await store.claim("webhook", "late", T0, 5)).length, 1);

@@ -20,9 +20,9 @@ export interface DaemonProcessOptions {
 
 /** A line beyond these is dropped: a daemon that floods its log shall not take the tests' memory as well. */
 const LINES_MAX = 50_000;
-const READY_MS_MAX = 20_000;
+const READY_MS_MAX = 90_000;
 /** Under the strictest shutdown_timeout plus what a loaded machine takes; then the test has found something. */
-const EXIT_MS_MAX = 20_000;
+const EXIT_MS_MAX = 90_000;
 const MAIN = new URL("../../main.ts", import.meta.url).pathname;
 
 /** A config for loopback in `dir` with nothing fixed but the names; JSON is YAML, but YAML reads better. */

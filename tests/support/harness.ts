@@ -230,7 +230,7 @@ export function withDaemon(
       smtp_listen: ["127.0.0.1:0"],
       metrics_port: 0,
       dns_servers: [zone.address],
-      dns_timeout: "500ms",
+      dns_timeout: "5s",
       webhook_url: receiver.url,
       webhook_secret: secret,
       webhook_allow_private: true,

@@ -8,7 +8,7 @@ import { connect as tlsConnect, type ConnectionOptions, type TLSSocket } from "n
 import { assertMatch } from "@std/assert";
 
 /** A last resort against a test that would hang; nothing is judged by it. */
-const PATIENCE_MS = 15_000;
+const PATIENCE_MS = 60_000;
 
 export class SmtpConversation {
   #socket: Socket | TLSSocket;

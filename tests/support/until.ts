@@ -1,7 +1,7 @@
 /** Waiting by looking: a test goes on as soon as what it waits for is there, and says what never came. */
 
 /** A last resort against a test that would hang; nothing is judged by it. */
-const PATIENCE_MS = 15_000;
+const PATIENCE_MS = 60_000;
 const LOOK_MS = 10;
 
 export async function until(

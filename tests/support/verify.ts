@@ -41,7 +41,7 @@ export function inputFor(mail: string | Uint8Array, overrides: Overrides = {}): 
 export async function withBench(
   records: Record<string, ZoneName>,
   fn: (bench: Bench) => Promise<void>,
-  timeoutMs = 300,
+  timeoutMs = 1_500,
 ): Promise<void> {
   const zone = await startZoneServer({ records });
   const resolver = createResolver({ servers: [zone.address], timeoutMs, clock: systemClock, hosts: "" });

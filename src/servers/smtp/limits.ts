@@ -4,7 +4,7 @@
  */
 
 export interface SmtpLimits {
-  /** How long a stranger must be silent before the greeting: long enough to see bytes sent with the ACK. */
+  /** How long a peer must be silent before the greeting: long enough to see bytes sent with the ACK. */
   greetWaitMs: number;
   /** For each command, counted from the last answer, so that a trickle of bytes gains nothing (4.5.3.2.7). */
   commandMs: number;
@@ -44,7 +44,7 @@ export interface SmtpLimits {
 }
 
 export const SMTP_LIMITS: Readonly<SmtpLimits> = Object.freeze({
-  greetWaitMs: 2,
+  greetWaitMs: 10,
   commandMs: 300_000,
   dataMs: 600_000,
   dataBytesPerSecond: 16 * 1024,

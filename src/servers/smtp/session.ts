@@ -76,11 +76,11 @@ export class Session implements Wire {
     this.#listen(parts.socket);
   }
 
-  /** Greets, after a short silence for peers that we don't know: who talks into it is no mail server. */
+  /** Greets after a short silence: who talks into it is no mail server, wherever it calls from. */
   begin(): void {
-    const { peer, limits } = this.parts.dialogue;
-    if (peer.allowlisted) return this.conversation.greet();
-    this.#deadline.set(limits.greetWaitMs);
+    const { greetWaitMs } = this.parts.dialogue.limits;
+    if (greetWaitMs === 0) return this.conversation.greet();
+    this.#deadline.set(greetWaitMs);
   }
 
   /** The hard end: nothing more is said. */
