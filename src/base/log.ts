@@ -8,6 +8,7 @@
  */
 
 import type { Clock } from "./clock.ts";
+import { StoreError } from "./errors.ts";
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
 export type LogFields = Record<string, unknown>;
@@ -47,6 +48,9 @@ function safeValue(key: string, value: unknown): unknown {
   if (typeof value === "string") {
     return value.length > VALUE_CHARS_MAX ? value.slice(0, VALUE_CHARS_MAX) + "..." : value;
   }
+  // The store's failures are the disk's: a stack says nothing about them, and to show one Deno 2.9 reads source
+  // files, which ends in a panic where descriptors have run out.
+  if (value instanceof StoreError) return safeValue(key, `${value.name}: ${value.message}`);
   if (value instanceof Error) return safeValue(key, value.stack ?? String(value));
   if (typeof value === "bigint") return String(value);
   return value;

@@ -136,10 +136,8 @@ export async function runServer(options: RunOptions): Promise<number> {
     return 1;
   } finally {
     unguard();
-    Deno.removeSignalListener("SIGTERM", onTerm);
-    Deno.removeSignalListener("SIGINT", onInt);
-    Deno.removeSignalListener("SIGHUP", onHup);
     log.flush();
     await sink.end(LAST_LINES_MS);
+    // The signals are listened to until the process is gone: one more of them would end it with no exit code.
   }
 }

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertNotMatch } from "@std/assert";
+import { StoreError } from "../../src/base/errors.ts";
 import { createLogger, safeJson } from "../../src/base/log.ts";
 import { FakeClock, settle } from "../support/fake_clock.ts";
 import { test } from "../support/test.ts";
@@ -44,12 +45,14 @@ test("fields named like secrets are masked, at any depth, and others are not", (
   assertEquals(text.split("shown").length, 3);
 });
 
-test("a value that would fill the disk is cut, and an Error shows its stack", () => {
+test("a value that would fill the disk is cut, and an Error shows its stack, but the store's only its message", () => {
   const { log, text } = capture("json");
-  log.error("Bad", { value: "x".repeat(100_000), error: new TypeError("why") });
+  const store = new StoreError("Cannot write", true);
+  log.error("Bad", { value: "x".repeat(100_000), error: new TypeError("why"), store });
   const line = JSON.parse(text());
   assert(line.value.length < 2_000);
-  assert(line.error.includes("TypeError: why"));
+  assert(line.error.startsWith("TypeError: why\n"));
+  assertEquals(line.store, "StoreError: Cannot write");
 });
 
 test("lines below the level cost nothing, and the level can change while running", () => {

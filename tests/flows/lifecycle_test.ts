@@ -4,6 +4,7 @@
  */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { sleep, systemClock } from "../../src/base/clock.ts";
 import { newWebhookSecret } from "../../src/base/secret.ts";
 import { type Receiver, startReceiver } from "../../src/cli/demo/receiver.ts";
 import { startZoneServer } from "../../src/cli/demo/zone_server.ts";
@@ -151,6 +152,26 @@ test("What was in flight to a hanging receiver at SIGTERM is delivered after the
     });
     const [first, second] = receiver.requests.map((request) => request.headers["webhook-id"]);
     assertEquals(first, second);
+  }));
+
+test("SIGTERM again and again, up to the very end, leaves the exit code 0", () =>
+  withPlace(async ({ dir, values }) => {
+    // Each stop has its moments in which a signal could hit; one stop alone would often miss them.
+    for (let stop = 0; stop < 3; stop++) {
+      await withProcess(dir, values, async (daemon) => {
+        let isGone = false;
+        const exit = daemon.exited().finally(() => isGone = true);
+        while (!isGone) {
+          try {
+            daemon.signal("SIGTERM");
+          } catch {
+            // Gone, and exited() is about to say so.
+          }
+          await sleep(systemClock, 1);
+        }
+        assertEquals((await exit).code, 0);
+      });
+    }
   }));
 
 test("SIGINT stops as SIGTERM does", () =>

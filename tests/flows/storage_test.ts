@@ -5,8 +5,10 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
-import { idOf, plainMail, type TestDaemon, withDaemon } from "../support/harness.ts";
-import { test, testIf } from "../support/test.ts";
+import { portOf, withProcess } from "../support/daemon_process.ts";
+import { idOf, plainMail, readAnswer, type TestDaemon, withDaemon } from "../support/harness.ts";
+import { SmtpConversation } from "../support/smtp_conversation.ts";
+import { test, testIf, withTempDir } from "../support/test.ts";
 import { canMount, Tmpfs } from "../support/tmpfs.ts";
 import { until } from "../support/until.ts";
 
@@ -153,3 +155,49 @@ test("A database that another process holds gets 451, and full service again aft
       /gomail_storage_operations_total\{operation="write",status="error"\} [1-9]/,
     );
   }));
+
+/** prlimit(1) of util-linux; false where there is none. */
+async function prlimit(...args: string[]): Promise<boolean> {
+  try {
+    return (await new Deno.Command("prlimit", { args }).output()).success;
+  } catch {
+    // There is no such command.
+    return false;
+  }
+}
+
+/** The soft limit of a process's file descriptors; one below those that are open makes every new one fail. */
+function limitDescriptors(pid: number, soft: number): Promise<boolean> {
+  return prlimit("--pid", String(pid), `--nofile=${soft}:`);
+}
+
+const canLimit = await prlimit("--version");
+
+testIf(
+  canLimit,
+  "no prlimit",
+  "20: without file descriptors mail gets 451, and every door opens again",
+  () =>
+    withTempDir((dir) =>
+      withProcess(dir, { webhook_url: "http://127.0.0.1:9/" }, async (daemon) => {
+        const c = await SmtpConversation.connect(daemon.smtpPort);
+        await c.expect(/^220 /);
+        await c.command("EHLO client.example", /^250[ -]/);
+        await limitDescriptors(daemon.pid, 8);
+        const waiting = await SmtpConversation.connect(daemon.smtpPort);
+        const urls = [`${portOf(daemon.addresses.metrics)}/metrics`, `${daemon.apiPort}/health/live`];
+        const answers = Promise.allSettled(
+          urls.map((url) => fetch(`http://127.0.0.1:${url}`).then(readAnswer)),
+        );
+        await c.mail(LARGE, {}, /^451 4\.3\.0 /);
+        await limitDescriptors(daemon.pid, 1024);
+        await c.mail(LARGE, {}, /^250 /);
+        await waiting.expect(/^220 /);
+        for (const answer of await answers) {
+          assertEquals(answer.status === "fulfilled" && answer.value.status, 200);
+        }
+        await c.close();
+        await waiting.close();
+      })
+    ),
+);

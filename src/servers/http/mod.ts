@@ -5,7 +5,9 @@
 
 import type http from "node:http";
 import type { AddressInfo } from "node:net";
+import type { Clock } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
+import { keepAccepting } from "../../base/keep_accepting.ts";
 import { TokenBuckets } from "../../guard/token_bucket.ts";
 import { createApp } from "./app.ts";
 import { bindControlSocket } from "./control_socket.ts";
@@ -37,6 +39,9 @@ export interface HttpDoor {
   /** Closes everything at once, whatever is in flight, and removes the socket's file. May be called twice. */
   close(): Promise<void>;
 }
+
+/** Connections that wait to be accepted; node's own number. */
+const BACKLOG = 511;
 
 export function createHttpDoor(deps: HttpDeps): HttpDoor {
   return new Door(deps);
@@ -77,11 +82,12 @@ class Door implements HttpDoor {
   }
 
   async listen(): Promise<HttpAddresses> {
+    const { clock } = this.#deps;
     const config = this.#deps.config();
     try {
-      const api = await bindTcp(this.#api.server, config.listen_address, config.port);
+      const api = await bindTcp(this.#api.server, config.listen_address, config.port, clock);
       const metrics = config.metrics_enabled
-        ? await bindTcp(this.#metrics.server, config.metrics_listen_address, config.metrics_port)
+        ? await bindTcp(this.#metrics.server, config.metrics_listen_address, config.metrics_port, clock)
         : null;
       await this.#bindControl(config.control_socket);
       return { api, metrics, control: config.control_socket };
@@ -92,11 +98,11 @@ class Door implements HttpDoor {
   }
 
   async #bindControl(path: string): Promise<void> {
-    const fd = this.#deps.controlFd;
-    if (fd !== undefined) return await listening(this.#control.server, { fd });
+    const { controlFd: fd, clock } = this.#deps;
+    if (fd !== undefined) return await listening(this.#control.server, { fd }, clock);
     this.#removeSocket = await bindControlSocket(
       path,
-      (born) => listening(this.#control.server, { path: born }),
+      (born) => listening(this.#control.server, { path: born }, clock),
     );
   }
 
@@ -123,19 +129,22 @@ class Door implements HttpDoor {
 function listening(
   server: http.Server,
   where: { host: string; port: number } | { path: string } | { fd: number },
+  clock: Clock,
 ) {
   return new Promise<void>((resolve, reject) => {
     server.once("error", reject);
-    server.listen(where, () => {
+    server.listen({ ...where, backlog: BACKLOG }, () => {
       server.off("error", reject);
+      const keeping = keepAccepting(server, BACKLOG, clock);
+      server.once("close", () => keeping.cancel());
       resolve();
     });
   });
 }
 
-async function bindTcp(server: http.Server, host: string, port: number): Promise<string> {
+async function bindTcp(server: http.Server, host: string, port: number, clock: Clock): Promise<string> {
   try {
-    await listening(server, { host, port });
+    await listening(server, { host, port }, clock);
   } catch (error) {
     throw new Error(`Cannot listen on ${host}:${port}: ${messageOf(error)}`, { cause: error });
   }

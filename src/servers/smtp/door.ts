@@ -168,7 +168,7 @@ class Door implements SmtpDoor {
     if (this.#draining) return this.#turnAway(socket, "421 4.3.2 Service is shutting down, try again later");
     const admission = this.#guard.admit(address);
     if (!admission.admitted) {
-      this.#reporter.turnedAway(admission.reason);
+      this.#reporter.turnedAway(admission.reason, address);
       return this.#turnAway(socket, "421 4.7.0 Too many connections, try again later");
     }
     const mayForward = address === null || inRanges(address, this.#options.config().xforward_peers);

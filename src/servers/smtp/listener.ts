@@ -7,6 +7,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import { plainAddress } from "../../base/address.ts";
 import type { Clock, Timer } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
+import { keepAccepting } from "../../base/keep_accepting.ts";
 import type { Logger } from "../../base/log.ts";
 import { type ListenAddress, parseListen } from "../../config/notation.ts";
 import type { DoorKind } from "./dialogue.ts";
@@ -57,6 +58,7 @@ export class Listener {
   #parts: ListenerParts;
   #server: Server | null = null;
   #retry: Timer | null = null;
+  #keeping: Timer | null = null;
   #closed = false;
 
   constructor(parts: ListenerParts) {
@@ -83,6 +85,7 @@ export class Listener {
   async close(): Promise<void> {
     this.#closed = true;
     this.#retry?.cancel();
+    this.#keeping?.cancel();
     const server = this.#server;
     this.#server = null;
     if (!server) return;
@@ -126,6 +129,7 @@ export class Listener {
         });
         // Closed while it was being bound.
         if (this.#closed) server.close();
+        else this.#keeping = keepAccepting(server, BACKLOG, this.#parts.clock);
         this.#server = server;
         this.info.address = boundTo(server, where);
         resolve();

@@ -41,11 +41,11 @@ export class Reporter {
     this.#lines = new TokenBuckets(parts.clock, 1);
   }
 
-  turnedAway(reason: TurnedAway): void {
+  turnedAway(reason: TurnedAway, client: string | null): void {
     const { metrics, log } = this.#parts;
     metrics.connectionsRejected.inc({ reason });
     if (reason === "throttle") metrics.throttleRejections.inc();
-    if (this.#mayWrite()) log.info("SMTP connection turned away", { reason });
+    if (this.#mayWrite()) log.info("SMTP connection turned away", { client, reason });
   }
 
   /** `active`: how many sessions are open. */

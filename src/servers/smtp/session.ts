@@ -177,6 +177,8 @@ export class Session implements Wire {
     this.#socket = secure;
     secure.on("secure", () => this.#orDestroy(() => this.#secured(secure)));
     secure.on("error", () => this.#tlsProblem());
+    // A peer that goes in the middle of the handshake, by a reset as well, is told as an end and nothing else.
+    secure.on("end", () => void (this.conversation.phase === "tls" && this.#tlsProblem()));
     secure.on("close", () => this.#tlsProblem());
   }
 

@@ -125,7 +125,7 @@ test("connections over the limits get 421 and are counted", () =>
     await (await h.connect()).expect(/^220 /);
     await (await h.connect()).expect(/^421 /);
     assertEquals(await metricValue(h.metrics, "gomail_throttle_rejections_total"), 1);
-    assertMatch(h.log(), /SMTP connection turned away/);
+    assertMatch(h.log(), /SMTP connection turned away","client":"127\.0\.0\.1","reason":"throttle"/);
   }));
 
 test("who talks before the greeting is refused, on the allowlist or not, and its commands are not run", () =>

@@ -90,6 +90,19 @@ test("garbage in place of a ClientHello ends that session only", () =>
     await greeted(h);
   }));
 
+test("a client that goes in the middle of the handshake leaves no session behind", () =>
+  withTls({}, async (h) => {
+    // The first bytes of a ClientHello, for those that get as far as that.
+    for (const said of [[], [0x16, 3, 1, 2, 0, 1, 0, 1]]) {
+      const client = await greeted(h);
+      await client.command("STARTTLS", /^220 /);
+      if (said.length > 0) client.send(new Uint8Array(said));
+      await client.close();
+      await until(() => h.door.activeCount === 0);
+    }
+    assertEquals(await metricValue(h.metrics, "gomail_tls_handshake_errors_total"), 2);
+  }));
+
 test("plaintext behind STARTTLS in the same packet is refused", () =>
   withTls({}, async (h) => {
     const client = await greeted(h);
