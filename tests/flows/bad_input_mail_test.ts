@@ -210,6 +210,13 @@ const HOSTILE_FROM = [
   "From: a@s\xfcnder.example",
   "From: a@b@sender.example",
   `From: <a@sender.example> (${"x".repeat(9000)}) <x@evil.example>`,
+  "From: The bank (x(y) <a@sender.example>) <ceo@bank.example>",
+  "From: ceo@bank.example (\\) <a@sender.example>)",
+  "From: a@sender.example (<ceo@bank.example>",
+  "From: a@sender.example \\(<ceo@bank.example>)",
+  "From: [<ceo@bank.example>] <a@sender.example>",
+  "From: a@sender . example",
+  "From: <a@sender.(x)example>",
 ];
 
 test("43: a From that could be read in two ways never passes", () =>
@@ -231,6 +238,8 @@ test("43: a From that could be read in two ways never passes", () =>
         "A (c <x>) <a@sender.example>",
         '"<x>, b" <a@sender.example>',
         "A <a@sender.example>, b@sender.example",
+        "a@sender.example (J. Doe (at work))",
+        "[list: news] A \t<a@sender.example>",
       ]
     ) {
       assertEquals(

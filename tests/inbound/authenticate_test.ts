@@ -430,6 +430,15 @@ test("An author domain in UTF-8 is reported as its A-label", async () => {
   });
 });
 
+test("An author domain in letters that mean others has the policy of the domain that readers see", async () => {
+  await withBench(zoneOf(), async ({ verify }) => {
+    for (const domain of ["ｇｏｏｄ.test", "go\u00adod.test", "good\u3002test"]) {
+      const { authentication: a } = await verify(mailText({ From: `a@${domain}` }), ELSEWHERE);
+      assertEquals([domain, a.dmarc.result, a.dmarc.policy], [domain, "fail", "reject"]);
+    }
+  });
+});
+
 test("No header, however garbled, makes verification throw or write anything but clean tokens", async () => {
   const field = fc.constantFrom(
     "From",
