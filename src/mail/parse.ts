@@ -14,6 +14,7 @@ import PostalMime, { decodeWords, type Email } from "postal-mime";
 import { type Field, firstField } from "./fields.ts";
 import { type AttachmentPart, MimeScanner, type ScannedMail, type TextPart } from "./mime_parts.ts";
 import { type MailSource, sourceChunks } from "./source.ts";
+import { decodeValue } from "./words.ts";
 
 export interface ParsedAttachment {
   /** As the sender wrote it, less control characters. Never a path to write to. */
@@ -48,10 +49,6 @@ const ONCE = new Set(
   ("from sender reply-to to cc bcc message-id in-reply-to references subject date " +
     "content-type content-transfer-encoding mime-version").split(" "),
 );
-const ADDRESS_FIELDS = new Set(
-  "from sender reply-to to cc bcc resent-from resent-sender resent-to resent-cc resent-bcc".split(" "),
-);
-const SPECIALS = /[()<>@,;:\\".[\]]/;
 // deno-lint-ignore no-control-regex -- finding control characters is the point
 const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g;
 /** Also what turns the reading direction, so that `gpj.exe` can't be made to look like `exe.jpg`. */
@@ -166,40 +163,8 @@ function hasDuplicates(fields: Field[]): boolean {
   return false;
 }
 
-/** One or more encoded words in a row. `[^?]*` can't cross a `?`, so no input makes this slow. */
-const WORDS = /=\?[^?\s]+\?[QqBb]\?[^?]*\?=(?:\s+=\?[^?\s]+\?[QqBb]\?[^?]*\?=)*/g;
-
-/**
- * The field's value with its encoded words decoded. In address fields a decoded name that holds specials is put
- * in quotes (RFC 2047 5 (3) wants decoding after parsing): `=?utf-8?q?ceo=40bank=2C?= <x@evil>` must not turn
- * into two addresses for whoever parses the decoded text.
- */
+/** The field's value with its encoded words decoded. */
 export function decodeField(field: Field): string {
   const value = field.value.replace(CONTROLS, " ");
-  if (!value.includes("=?")) return value;
-  const decode = (text: string) => decodeWords(text).replace(CONTROLS, " ");
-  if (!ADDRESS_FIELDS.has(field.name.toLowerCase())) return decode(value);
-  const escape = (text: string) => text.replace(/["\\]/g, "\\$&");
-  return splitQuoted(value).map(({ text, quoted }) =>
-    text.replace(WORDS, (words) => {
-      const decoded = decode(words);
-      if (quoted) return escape(decoded);
-      return SPECIALS.test(decoded) ? `"${escape(decoded)}"` : decoded;
-    })
-  ).join("");
-}
-
-/** Quoted strings and what lies between them, in order. */
-function splitQuoted(value: string): { text: string; quoted: boolean }[] {
-  const parts: { text: string; quoted: boolean }[] = [];
-  let [start, quoted] = [0, false];
-  for (let i = 0; i < value.length; i++) {
-    if (quoted && value[i] === "\\") i++;
-    else if (value[i] === '"') {
-      parts.push({ text: value.slice(start, i), quoted }, { text: '"', quoted: true });
-      [start, quoted] = [i + 1, !quoted];
-    }
-  }
-  parts.push({ text: value.slice(start), quoted });
-  return parts;
+  return decodeValue(field.name, value, (text) => decodeWords(text).replace(CONTROLS, " "));
 }
