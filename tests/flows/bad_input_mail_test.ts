@@ -265,6 +265,7 @@ const FORGED = [
   `Authentication-Results: ;${HOSTNAME}; dmarc=pass`,
   `Authentication-Results:${" ".repeat(9000)}${HOSTNAME}; dmarc=pass`,
   `Authentication-Results: (${"x".repeat(9000)})${HOSTNAME}; dmarc=pass`,
+  `Authentication-Results: ｍｘ.example.com; dmarc=pass`,
 ];
 
 test("45: results forged in our name go, in whatever spelling, and those of others stay", () =>

@@ -166,6 +166,14 @@ for (const value of FORGED) {
   });
 }
 
+test("Our name is ours in Unicode as well", () => {
+  for (const name of ["mx.bücher.test", "(c)MX.BÜCHER.Test.", '"mx.bu\u0308cher.test"']) {
+    const header = block(`Authentication-Results: ${name}; dkim=pass\r\n\r\n`);
+    assertEquals(forgedResults(header, "mx.xn--bcher-kva.test").length, 1, name);
+    assertEquals(forgedResults(header, "mx.us.test").length, 0, name);
+  }
+});
+
 test("Results of others stay, and so do fields that only look alike", () => {
   const header = block(
     "Authentication-Results: mx.other.test; dkim=pass\r\nAuthentication-Results: xmx.us.test; a=b\r\n" +
