@@ -145,3 +145,10 @@ test("old values of kept keys are taken as what they meant", () => {
   const unlimited = okOf(loadYaml("max_storage_size: 0\n"));
   assertEquals([unlimited.config.retention_bytes, unlimited.warnings.length], [undefined, 1]);
 });
+
+test("numbers and booleans in quotes are taken as the first GoMail's reader took them", () => {
+  const { config } = okOf(loadYaml('port: "8025"\nrate_limit_burst: "5"\nspf_enabled: "false"\n'));
+  assertEquals([config.port, config.rate_limit_burst, config.spf_enabled], [8025, 5, false]);
+  const { problems } = failedOf(loadYaml('port: "80x"\nspf_enabled: "maybe"\n'));
+  assertEquals(problems.map((problem) => problem.value), ['"80x"', '"maybe"']);
+});
