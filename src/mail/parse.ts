@@ -55,6 +55,8 @@ const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g;
 // deno-lint-ignore no-control-regex -- finding control characters is the point
 const NOT_IN_NAMES = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]+/g;
 const NAME_CHARS_MAX = 255;
+/** Addresses in one field: far more than any person writes to. */
+const ADDRESSES_MAX = 10_000;
 
 export async function parseMail(source: MailSource, options: ParseOptions): Promise<ParsedMail> {
   const { textCharsMax, contents } = options;
@@ -64,12 +66,14 @@ export async function parseMail(source: MailSource, options: ParseOptions): Prom
   const html = await joinTexts(mail.texts.filter((part) => part.kind === "html"), textCharsMax);
   const attachments: ParsedAttachment[] = [];
   for (const part of mail.attachments) attachments.push(await describe(part, contents));
+  const fields = mail.fields.map(({ name, value }) => ({ name, value: firstAddresses(value) }));
+  const isCut = fields.some((field, i) => field.value !== mail.fields[i]!.value);
   return {
-    headers: mail.fields.map((field) => [field.name, decodeField(field)]),
+    headers: fields.map((field) => [field.name, decodeField(field)]),
     text: plain.text,
     html: html.text,
     attachments,
-    partial: mail.partial || plain.partial || html.partial || hasDuplicates(mail.fields),
+    partial: mail.partial || isCut || plain.partial || html.partial || hasDuplicates(mail.fields),
   };
 }
 
@@ -151,6 +155,16 @@ function cut(text: string, charsMax: number): string {
   if (text.length <= charsMax) return text;
   // Not between the halves of a character.
   return text.slice(0, charsMax).replace(/[\ud800-\udbff]$/, "");
+}
+
+/** The value up to the comma after so many entries. */
+function firstAddresses(value: string): string {
+  let at = -1;
+  for (let count = 0; count < ADDRESSES_MAX; count++) {
+    at = value.indexOf(",", at + 1);
+    if (at < 0) return value;
+  }
+  return value.slice(0, at);
 }
 
 function hasDuplicates(fields: Field[]): boolean {
