@@ -17,35 +17,36 @@ const CONTROLS = /[\u0000-\u0008\u000b-\u001f\u007f]/;
 
 /**
  * The text without quoted strings, comments, angle addresses (`<` stays) and literals. `unclear` where readers
- * differ in what that is: a backslash outside of them, one that does not end, and an address in a comment with
- * comments or quoted pairs in it (RFC 5322 3.2.2), which the verification library ends at the first parenthesis.
+ * differ in what that is: a backslash outside of them, what does not end, an address with a comment or another one
+ * in it, and comments that don't end at their first parenthesis (RFC 5322 3.2.2), as they do for the verification
+ * library, unless they hold words only.
  */
 function bare(value: string): { outside: string; unclear: boolean } {
   let outside = "";
   let depth = 0;
   let closing = "";
   let unclear = false;
-  let comment = { nested: false, address: false };
+  let comment = { nested: false, words: true };
   for (let i = 0; i < value.length; i++) {
     const c = value[i]!;
     if (c === "\\") {
       i++;
-      if (depth > 0) comment.nested = true;
-      else if (!closing) unclear = true;
+      if (depth > 0 ? value[i] === ")" : !closing) unclear = true;
     } else if (closing) {
       // Brackets stand around words as well, and around addresses.
       if (closing === "]" && c === "<") outside += c;
+      if (closing === ">" && (c === "(" || c === "<")) unclear = true;
       if (c === closing) closing = "";
     } else if (c === "(") {
       if (depth++ > 0) comment.nested = true;
-      else [comment, outside] = [{ nested: false, address: false }, outside + " "];
+      else [comment, outside] = [{ nested: false, words: true }, outside + " "];
     } else if (c === ")") depth = Math.max(0, depth - 1);
-    else if (depth > 0) comment.address ||= c === "@";
+    else if (depth > 0) comment.words &&= /[\p{L}\p{N}_ .,'-]/u.test(c);
     else if (c === '"') closing = '"';
     else if (c === "<") [closing, outside] = [">", outside + c];
     else if (c === "[") closing = "]";
     else outside += c;
-    if (comment.nested && comment.address) unclear = true;
+    if (comment.nested && (!comment.words || /[@.] *$/.test(outside))) unclear = true;
   }
   return { outside, unclear: unclear || depth > 0 || /["\]]/.test(closing) };
 }
@@ -67,8 +68,8 @@ export function fromFieldProblem(header: HeaderBlock): FromProblem | null {
   const marks = (mailbox: string) => mailbox.split(mailbox.includes("<") ? "<" : "@").length - 1;
   if (outside.split(",").some((mailbox) => marks(mailbox) > 1)) return "invalid";
   // RFC 5322 4.4 lets blanks and comments stand around a domain's dots; the library ends the domain there.
-  const isBroken = /@\S*(?:\s+\.|\.\s+[^\s,])/.test(outside) ||
-    /@[^@<>"]*(?:\s\.|\.\s|\()[^@<>"]*>/.test(value);
+  const isBroken = /@\s*[^\s,]*(?:\s+\.|\.\s+[^\s,])/.test(outside) ||
+    /@[^@<>"]*(?:\s\.|\.\s)[^@<>"]*>/.test(value);
   return isBroken ? "invalid" : null;
 }
 

@@ -216,6 +216,9 @@ const HOSTILE_FROM = [
   "From: a@sender.example (<ceo@bank.example>",
   "From: a@sender.example \\(<ceo@bank.example>)",
   "From: [<ceo@bank.example>] <a@sender.example>",
+  'From: <"<a@sender.example>"@bank.example>',
+  "From: Ceo <(x)a@sender.example>",
+  'From: ceo (x(y") "<a@sender.example>") <ceo@bank.example>',
   "From: a@sender . example",
   "From: <a@sender.(x)example>",
 ];
