@@ -138,7 +138,8 @@ function claims(value: string, own: string): boolean {
   for (let i = 0; i < value.length; i++) {
     const c = value[i]!;
     const name = depth === 0 && /[a-z0-9.-]/.test(c);
-    if (name) id += c;
+    // Once it is longer than ours it can't be ours, and must not be compared again for each word to come.
+    if (name) id += id.length <= own.length + 1 ? c : "";
     else if (c === "\\") i += depth > 0 ? 1 : 0;
     else if (c === '"' && depth === 0) quoted = !quoted;
     else if (c === "(" && !quoted) depth++;
