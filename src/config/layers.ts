@@ -52,12 +52,16 @@ function kindOf(name: string): KeyKind {
   return CONFIG_KEYS.get(name as ConfigKey)?.kind ?? "text";
 }
 
-/** What the YAML file says. */
+/** What the YAML file says. The first GoMail's reader took a number or a boolean in quotes as well. */
 export function fileLayer(values: Record<string, unknown>, file: string): Layer {
   const layer: Layer = new Map();
-  for (const [name, value] of Object.entries(values)) {
+  for (const [name, written] of Object.entries(values)) {
     // `key:` with nothing after it means "not set".
-    if (value !== null) layer.set(name, { value, source: `file ${file}`, rank: 1 });
+    if (written === null) continue;
+    const kind = kindOf(name);
+    const isQuoted = typeof written === "string" &&
+      (kind === "integer" || (kind === "boolean" && /^(?:true|false)$/i.test(written)));
+    layer.set(name, { value: isQuoted ? fromText(kind, written) : written, source: `file ${file}`, rank: 1 });
   }
   return layer;
 }

@@ -132,19 +132,23 @@ function flattenTimeouts(place: Place): void {
 }
 
 /**
- * True where the first GoMail's api_endpoint means GoMail's own API, which it then delivered to itself.
+ * True where the first GoMail's api_endpoint means GoMail's own API, which it then delivered to itself: whatever
+ * the path where our own listener answers, else by the API's paths (a proxy in front of us, or our name).
  * A loopback URL on another port is somebody else's application.
  */
 function isOwnEndpoint(url: URL, layer: Layer): boolean {
-  if (!/^\/(?:mail\/inbound|email)\/?$/.test(url.pathname)) return false;
   const written = (name: string) => String(layer.get(name)?.value ?? "").toLowerCase();
   const host = url.hostname.replace(/^\[|\]$/g, "").toLowerCase();
-  const ownNames = ["localhost", "127.0.0.1", "::1", "0.0.0.0", "::"];
-  const isOwnHost = ownNames.includes(host) || host === written("mail_hostname") ||
-    host === written("listen_address");
+  const hereNames = ["localhost", "127.0.0.1", "::1", "0.0.0.0", "::"];
+  const listens = written("listen_address") || "127.0.0.1";
+  const ownPort = written("port") || "3000";
+  const isHere = host === listens || (hereNames.includes(host) && hereNames.includes(listens));
+  if (isHere && (url.port || (url.protocol === "http:" ? "80" : "443")) === ownPort) return true;
+  const domain = written("infra_domain") || written("primary_domain");
+  const ownNames = [...hereNames, listens, written("mail_hostname") || `mail.${domain}`];
   // Without a port the URL means a proxy in front of us, on this host or under our name.
-  const ownPorts = ["", "80", "443", written("port") || "3000"];
-  return isOwnHost && ownPorts.includes(url.port);
+  return ownNames.includes(host) && ["", "80", "443", ownPort].includes(url.port) &&
+    /^\/(?:mail\/inbound|email)\/?$/.test(url.pathname);
 }
 
 /**

@@ -4,6 +4,7 @@
  * readers show it in ways that its members don't decide, so it counts as a problem here.
  */
 
+import { normalizeDomain } from "../mail/address.ts";
 import type { HeaderBlock } from "../mail/header.ts";
 import type { FromProblem } from "./auth_types.ts";
 
@@ -14,24 +15,40 @@ const FIELD_BYTES_MAX = 8 * 1024;
 // deno-lint-ignore no-control-regex -- finding control characters is the point
 const CONTROLS = /[\u0000-\u0008\u000b-\u001f\u007f]/;
 
-/** The text without quoted strings, comments, angle addresses (`<` stays) and literals. */
-function bare(value: string): string {
-  let out = "";
+/**
+ * The text without quoted strings, comments, angle addresses (`<` stays) and literals. `unclear` where readers
+ * differ in what that is: a backslash outside of them, what does not end, an address with a comment or another one
+ * in it, and comments that don't end at their first parenthesis (RFC 5322 3.2.2), as they do for the verification
+ * library, unless they hold words only.
+ */
+function bare(value: string): { outside: string; unclear: boolean } {
+  let outside = "";
   let depth = 0;
   let closing = "";
+  let unclear = false;
+  let comment = { nested: false, words: true };
   for (let i = 0; i < value.length; i++) {
     const c = value[i]!;
-    if (c === "\\") i++;
-    else if (closing) closing = c === closing ? "" : closing;
-    else if (c === "(") depth++;
-    else if (c === ")") depth = Math.max(0, depth - 1);
-    else if (depth > 0) continue;
+    if (c === "\\") {
+      i++;
+      if (depth > 0 ? value[i] === ")" : !closing) unclear = true;
+    } else if (closing) {
+      // Brackets stand around words as well, and around addresses.
+      if (closing === "]" && c === "<") outside += c;
+      if (closing === ">" && (c === "(" || c === "<")) unclear = true;
+      if (c === closing) closing = "";
+    } else if (c === "(") {
+      if (depth++ > 0) comment.nested = true;
+      else [comment, outside] = [{ nested: false, words: true }, outside + " "];
+    } else if (c === ")") depth = Math.max(0, depth - 1);
+    else if (depth > 0) comment.words &&= /[\p{L}\p{N}_ .,'-]/u.test(c);
     else if (c === '"') closing = '"';
-    else if (c === "<") [closing, out] = [">", out + c];
+    else if (c === "<") [closing, outside] = [">", outside + c];
     else if (c === "[") closing = "]";
-    else out += c;
+    else outside += c;
+    if (comment.nested && (!comment.words || /[@.] *$/.test(outside))) unclear = true;
   }
-  return out;
+  return { outside, unclear: unclear || depth > 0 || /["\]]/.test(closing) };
 }
 
 /** What the field itself tells; null when it may have an author domain. */
@@ -43,12 +60,27 @@ export function fromFieldProblem(header: HeaderBlock): FromProblem | null {
   const value = header.value(field);
   if (field.end - field.start > FIELD_BYTES_MAX || CONTROLS.test(value)) return "invalid";
   if (value === "") return "missing";
-  const outside = bare(value);
+  const { outside, unclear } = bare(value);
+  if (unclear) return "invalid";
   // Colons left over mark a group; two addresses in one mailbox are each somebody's idea of the author.
   if (/[:;]/.test(outside)) return "group";
   // Without angle brackets it is the second @ that makes it two.
   const marks = (mailbox: string) => mailbox.split(mailbox.includes("<") ? "<" : "@").length - 1;
-  return outside.split(",").some((mailbox) => marks(mailbox) > 1) ? "invalid" : null;
+  if (outside.split(",").some((mailbox) => marks(mailbox) > 1)) return "invalid";
+  // RFC 5322 4.4 lets blanks and comments stand around a domain's dots; the library ends the domain there.
+  const isBroken = /@\s*[^\s,]*(?:\s+\.|\.\s+[^\s,])/.test(outside) ||
+    /@[^@<>"]*(?:\s\.|\.\s)[^@<>"]*>/.test(value);
+  return isBroken ? "invalid" : null;
+}
+
+/**
+ * The address with its domain as readers resolve it (UTS 46): wide letters are letters, and a soft hyphen is
+ * nothing. The library takes such a domain for another, which publishes no policy.
+ */
+export function withPlainDomain(address: string): string {
+  const at = address.lastIndexOf("@");
+  const domain = normalizeDomain(address.slice(at + 1).replace(/\.$/, ""));
+  return at < 0 || domain === null ? address : address.slice(0, at + 1) + domain;
 }
 
 /** A domain with bytes that are no text names nobody; readers would guess which. */

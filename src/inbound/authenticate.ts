@@ -13,7 +13,7 @@ import type { Resolver } from "../base/resolver.ts";
 import { HeaderBlock } from "../mail/header.ts";
 import type { DmarcVerdict } from "../mail/types.ts";
 import { checkSignatures, type Signatures } from "./auth_dkim.ts";
-import { domainProblem, fromFieldProblem, fromProblemOf } from "./auth_from.ts";
+import { domainProblem, fromFieldProblem, fromProblemOf, withPlainDomain } from "./auth_from.ts";
 import { type Lookup, startDeadline } from "./auth_resolver.ts";
 import { checkSpf, type SpfOutcome } from "./auth_spf.ts";
 import { resultsValue } from "./auth_results.ts";
@@ -88,9 +88,10 @@ async function checkDmarc(
     verdict.reason = "DMARC is disabled";
     return outcome;
   }
+  const headerFrom = signatures.headerFrom.map(withPlainDomain);
   const evaluate = (spfDomains: string[], dkimDomains: Signatures["passed"]) =>
     evaluateDmarc({
-      headerFrom: signatures.headerFrom,
+      headerFrom,
       fromFields: signatures.fromFields,
       spfDomains,
       dkimDomains,

@@ -8,6 +8,7 @@
  */
 
 import { parseAddress } from "../base/address.ts";
+import { normalizeDomain } from "../mail/address.ts";
 import type { HeaderBlock, HeaderField } from "../mail/header.ts";
 import type { Connection, Envelope, Protocol } from "../mail/types.ts";
 import { decodeWords } from "../mail/words.ts";
@@ -106,7 +107,16 @@ export function receivedField(input: TraceInput): string {
 /** Fields that claim to be our results, or that somebody more lenient than we are might take for such. */
 export function forgedResults(header: HeaderBlock, hostname: string): HeaderField[] {
   const own = bareName(hostname);
-  return header.all("authentication-results").filter((field) => claims(wholeValue(header, field), own));
+  return header.all("authentication-results").filter((field) => {
+    const value = wholeValue(header, field);
+    return claims(value, own) || claims(inALabels(value), own);
+  });
+}
+
+/** Where the header may hold UTF-8 (RFC 6532 3.2) our name can be written so; it is ours as A-labels. */
+function inALabels(value: string): string {
+  const plain = (word: string) => normalizeDomain(bareName(word)) ?? word;
+  return value.replace(/[^\s;()"/]+/g, (word) => /[^ -~]/.test(word) ? plain(word) : word);
 }
 
 const bareName = (name: string) => name.toLowerCase().replace(/\.$/, "");
@@ -128,7 +138,8 @@ function claims(value: string, own: string): boolean {
   for (let i = 0; i < value.length; i++) {
     const c = value[i]!;
     const name = depth === 0 && /[a-z0-9.-]/.test(c);
-    if (name) id += c;
+    // Once it is longer than ours it can't be ours, and must not be compared again for each word to come.
+    if (name) id += id.length <= own.length + 1 ? c : "";
     else if (c === "\\") i += depth > 0 ? 1 : 0;
     else if (c === '"' && depth === 0) quoted = !quoted;
     else if (c === "(" && !quoted) depth++;

@@ -5,7 +5,7 @@
  * as DKIM verification reads it; reading it another way here would let a field hide between the two.
  */
 
-import { decodeWords } from "./words.ts";
+import { decodeValue, decodeWords } from "./words.ts";
 
 export interface HeaderField {
   /** As written, without blanks; "" for lines on top that belong to no field. */
@@ -94,7 +94,7 @@ export class HeaderBlock {
   /** The first field's value for a listing: encoded words decoded, no control characters, cut. */
   summary(name: string): string | null {
     const value = this.first(name);
-    return value === null ? null : summaryText(value);
+    return value === null ? null : summaryText(value, name);
   }
 
   /** The block without these fields; every other byte stays as it is. */
@@ -133,10 +133,10 @@ function fieldAt(text: string, start: number, lineEnd: number): HeaderField | nu
   return match && { name: match[1]!, start, valueStart: start + match[0].length, end: lineEnd };
 }
 
-/** Text of a stranger made fit for a listing. */
-export function summaryText(value: string): string {
+/** A stranger's field made fit for a listing. */
+export function summaryText(value: string, name = "subject"): string {
   const cut = value.length > VALUE_BYTES_MAX ? value.slice(0, VALUE_BYTES_MAX) : value;
-  return decodeWords(cut)
+  return decodeValue(name, cut, decodeWords)
     // deno-lint-ignore no-control-regex -- control characters are what must go
     .replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, " ").trim().slice(0, SUMMARY_CHARS_MAX)
     // A cut may have halved a surrogate pair.

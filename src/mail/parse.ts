@@ -14,6 +14,7 @@ import PostalMime, { decodeWords, type Email } from "postal-mime";
 import { type Field, firstField } from "./fields.ts";
 import { type AttachmentPart, MimeScanner, type ScannedMail, type TextPart } from "./mime_parts.ts";
 import { type MailSource, sourceChunks } from "./source.ts";
+import { decodeValue } from "./words.ts";
 
 export interface ParsedAttachment {
   /** As the sender wrote it, less control characters. Never a path to write to. */
@@ -48,16 +49,14 @@ const ONCE = new Set(
   ("from sender reply-to to cc bcc message-id in-reply-to references subject date " +
     "content-type content-transfer-encoding mime-version").split(" "),
 );
-const ADDRESS_FIELDS = new Set(
-  "from sender reply-to to cc bcc resent-from resent-sender resent-to resent-cc resent-bcc".split(" "),
-);
-const SPECIALS = /[()<>@,;:\\".[\]]/;
 // deno-lint-ignore no-control-regex -- finding control characters is the point
 const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g;
 /** Also what turns the reading direction, so that `gpj.exe` can't be made to look like `exe.jpg`. */
 // deno-lint-ignore no-control-regex -- finding control characters is the point
 const NOT_IN_NAMES = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]+/g;
 const NAME_CHARS_MAX = 255;
+/** Addresses in one field: far more than any person writes to. */
+const ADDRESSES_MAX = 10_000;
 
 export async function parseMail(source: MailSource, options: ParseOptions): Promise<ParsedMail> {
   const { textCharsMax, contents } = options;
@@ -67,12 +66,14 @@ export async function parseMail(source: MailSource, options: ParseOptions): Prom
   const html = await joinTexts(mail.texts.filter((part) => part.kind === "html"), textCharsMax);
   const attachments: ParsedAttachment[] = [];
   for (const part of mail.attachments) attachments.push(await describe(part, contents));
+  const fields = mail.fields.map(({ name, value }) => ({ name, value: firstAddresses(value) }));
+  const isCut = fields.some((field, i) => field.value !== mail.fields[i]!.value);
   return {
-    headers: mail.fields.map((field) => [field.name, decodeField(field)]),
+    headers: fields.map((field) => [field.name, decodeField(field)]),
     text: plain.text,
     html: html.text,
     attachments,
-    partial: mail.partial || plain.partial || html.partial || hasDuplicates(mail.fields),
+    partial: mail.partial || isCut || plain.partial || html.partial || hasDuplicates(mail.fields),
   };
 }
 
@@ -156,6 +157,16 @@ function cut(text: string, charsMax: number): string {
   return text.slice(0, charsMax).replace(/[\ud800-\udbff]$/, "");
 }
 
+/** The value up to the comma after so many entries. */
+function firstAddresses(value: string): string {
+  let at = -1;
+  for (let count = 0; count < ADDRESSES_MAX; count++) {
+    at = value.indexOf(",", at + 1);
+    if (at < 0) return value;
+  }
+  return value.slice(0, at);
+}
+
 function hasDuplicates(fields: Field[]): boolean {
   const seen = new Set<string>();
   for (const { name } of fields) {
@@ -166,40 +177,8 @@ function hasDuplicates(fields: Field[]): boolean {
   return false;
 }
 
-/** One or more encoded words in a row. `[^?]*` can't cross a `?`, so no input makes this slow. */
-const WORDS = /=\?[^?\s]+\?[QqBb]\?[^?]*\?=(?:\s+=\?[^?\s]+\?[QqBb]\?[^?]*\?=)*/g;
-
-/**
- * The field's value with its encoded words decoded. In address fields a decoded name that holds specials is put
- * in quotes (RFC 2047 5 (3) wants decoding after parsing): `=?utf-8?q?ceo=40bank=2C?= <x@evil>` must not turn
- * into two addresses for whoever parses the decoded text.
- */
+/** The field's value with its encoded words decoded. */
 export function decodeField(field: Field): string {
   const value = field.value.replace(CONTROLS, " ");
-  if (!value.includes("=?")) return value;
-  const decode = (text: string) => decodeWords(text).replace(CONTROLS, " ");
-  if (!ADDRESS_FIELDS.has(field.name.toLowerCase())) return decode(value);
-  const escape = (text: string) => text.replace(/["\\]/g, "\\$&");
-  return splitQuoted(value).map(({ text, quoted }) =>
-    text.replace(WORDS, (words) => {
-      const decoded = decode(words);
-      if (quoted) return escape(decoded);
-      return SPECIALS.test(decoded) ? `"${escape(decoded)}"` : decoded;
-    })
-  ).join("");
-}
-
-/** Quoted strings and what lies between them, in order. */
-function splitQuoted(value: string): { text: string; quoted: boolean }[] {
-  const parts: { text: string; quoted: boolean }[] = [];
-  let [start, quoted] = [0, false];
-  for (let i = 0; i < value.length; i++) {
-    if (quoted && value[i] === "\\") i++;
-    else if (value[i] === '"') {
-      parts.push({ text: value.slice(start, i), quoted }, { text: '"', quoted: true });
-      [start, quoted] = [i + 1, !quoted];
-    }
-  }
-  parts.push({ text: value.slice(start), quoted });
-  return parts;
+  return decodeValue(field.name, value, (text) => decodeWords(text).replace(CONTROLS, " "));
 }

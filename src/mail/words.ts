@@ -1,5 +1,5 @@
 /**
- * RFC 2047 encoded words, for listings only: what a receiver gets is the raw header beside it. Bounded in
+ * RFC 2047 encoded words, for people to read: what a receiver gets is the raw header beside it. Bounded in
  * words, so that 20,000 of them in a subject cost no more than a few; a word that can't be decoded (unknown
  * charset, broken base64) stays as it is written, and decoded text is never decoded again (6.2).
  */
@@ -84,4 +84,45 @@ export function decodeWords(text: string): string {
   }
   flush();
   return out + text.slice(from);
+}
+
+const ADDRESS_FIELDS = new Set(
+  "from sender reply-to to cc bcc resent-from resent-sender resent-to resent-cc resent-bcc".split(" "),
+);
+const SPECIALS = /[()<>@,;:\\".[\]]/;
+/** One or more encoded words in a row. `[^?]*` can't cross a `?`, so no input makes this slow. */
+const WORDS = /=\?[^?\s]+\?[QqBb]\?[^?]*\?=(?:\s+=\?[^?\s]+\?[QqBb]\?[^?]*\?=)*/g;
+
+/**
+ * A field's value with its encoded words decoded. In address fields a decoded name that holds specials is put
+ * in quotes (RFC 2047 5 (3) wants decoding after parsing): `=?utf-8?q?ceo=40bank=2C?= <x@evil>` must not turn
+ * into two addresses for whoever parses the decoded text. An identifier has no words to decode.
+ */
+export function decodeValue(name: string, value: string, decode: (text: string) => string): string {
+  if (!value.includes("=?") || /^message-id$/i.test(name)) return value;
+  if (!ADDRESS_FIELDS.has(name.toLowerCase())) return decode(value);
+  const escape = (text: string) => text.replace(/["\\]/g, "\\$&");
+  return splitQuoted(value).map(({ text, quoted }) =>
+    text.replace(WORDS, (words) => {
+      const decoded = decode(words);
+      if (decoded === words) return words;
+      if (quoted) return escape(decoded);
+      return SPECIALS.test(decoded) ? `"${escape(decoded)}"` : decoded;
+    })
+  ).join("");
+}
+
+/** Quoted strings and what lies between them, in order. */
+function splitQuoted(value: string): { text: string; quoted: boolean }[] {
+  const parts: { text: string; quoted: boolean }[] = [];
+  let [start, quoted] = [0, false];
+  for (let i = 0; i < value.length; i++) {
+    if (quoted && value[i] === "\\") i++;
+    else if (value[i] === '"') {
+      parts.push({ text: value.slice(start, i), quoted }, { text: '"', quoted: true });
+      [start, quoted] = [i + 1, !quoted];
+    }
+  }
+  parts.push({ text: value.slice(start), quoted });
+  return parts;
 }

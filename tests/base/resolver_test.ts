@@ -35,7 +35,7 @@ async function withResolver(
   const zone = await startZoneServer({ records: RECORDS, ...zoneOptions });
   const resolver = createResolver({
     servers: [zone.address],
-    timeoutMs: 1_000,
+    timeoutMs: 1000,
     clock: systemClock,
     hosts: "192.0.2.77 printer.test printer\n",
     ...options,

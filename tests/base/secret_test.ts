@@ -19,6 +19,8 @@ test("tokenWeakness() refuses what can be guessed, and says why", () => {
     ["password12345678", /known example/],
     ["my-super-secret-token", /known example/],
     ["gomail-admin-password", /known example/],
+    ["qwertyuiopasdfgh", /known example/],
+    ["temporary-token-1", /known example/],
   ];
   for (const [token, why] of cases) assertMatch(tokenWeakness(token) ?? "accepted", why, token);
 });

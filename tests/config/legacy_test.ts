@@ -67,6 +67,27 @@ test("api_endpoint is ignored when it points at GoMail itself", () => {
   }
 });
 
+test("api_endpoint points at GoMail itself on its own port whatever the path, and by the name it will have", () => {
+  const own = {
+    "http://localhost:3000/": "",
+    "http://127.0.0.1:8025/webhook": "port: 8025\n",
+    "http://10.1.2.3/hook": "port: 80\nlisten_address: 10.1.2.3\n",
+    "http://mail.example.com:3000/mail/inbound": "primary_domain: example.com\n",
+    "https://mail.example.net/email": "primary_domain: example.com\ninfra_domain: example.net\n",
+  };
+  for (const [url, yaml] of Object.entries(own)) {
+    assertEquals(okOf(loadYaml(`api_endpoint: ${url}\n${yaml}`)).config.webhook_url, undefined, url);
+  }
+  const other = {
+    "http://localhost:3000/hook": "listen_address: 10.1.2.3\n",
+    "http://localhost/hook": "",
+    "https://mail.example.com/hook": "primary_domain: example.com\n",
+  };
+  for (const [url, yaml] of Object.entries(other)) {
+    assertEquals(okOf(loadYaml(`api_endpoint: ${url}\n${yaml}`)).config.webhook_url, url);
+  }
+});
+
 test("api_endpoint becomes webhook_url when it is somebody else", () => {
   for (const url of ["https://app.example.com/mail/inbound", "https://mail.example.com/other"]) {
     const { config } = okOf(loadYaml(`api_endpoint: ${url}\nmail_hostname: mail.example.com\n`));
@@ -123,4 +144,11 @@ test("old values of kept keys are taken as what they meant", () => {
   }
   const unlimited = okOf(loadYaml("max_storage_size: 0\n"));
   assertEquals([unlimited.config.retention_bytes, unlimited.warnings.length], [undefined, 1]);
+});
+
+test("numbers and booleans in quotes are taken as the first GoMail's reader took them", () => {
+  const { config } = okOf(loadYaml('port: "8025"\nrate_limit_burst: "5"\nspf_enabled: "false"\n'));
+  assertEquals([config.port, config.rate_limit_burst, config.spf_enabled], [8025, 5, false]);
+  const { problems } = failedOf(loadYaml('port: "80x"\nspf_enabled: "maybe"\n'));
+  assertEquals(problems.map((problem) => problem.value), ['"80x"', '"maybe"']);
 });

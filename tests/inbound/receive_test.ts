@@ -48,7 +48,7 @@ async function withWorld(
     const zone = await startZoneServer({ records: senderZone(key, "192.0.2.1", "v=DMARC1; p=reject") });
     const resolver = createResolver({
       servers: [zone.address],
-      timeoutMs: 2_000,
+      timeoutMs: 10_000,
       clock: systemClock,
       hosts: "",
     });

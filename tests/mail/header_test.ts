@@ -92,6 +92,20 @@ test("Summaries decode words, lose control characters, and are cut", () => {
   assertEquals(summaryText("a" + "\u{1f600}".repeat(600)).length, 997);
 });
 
+test("Decoded names can't add addresses to From and To, and a Message-ID is taken as it is", () => {
+  const words = "=?utf-8?q?ceo=40bank.example=2C?= <a@b.example>";
+  const header = new HeaderBlock(
+    bytes(
+      `From: ${words}\r\nTo: "x, =?utf-8?q?=22?=" <c@d.example>\r\nSubject: ${words}\r\n` +
+        "Message-ID: <=?utf-8?q?a?=@b.example>\r\n\r\n",
+    ),
+  );
+  assertEquals(header.summary("from"), '"ceo@bank.example," <a@b.example>');
+  assertEquals(header.summary("to"), '"x, \\"" <c@d.example>');
+  assertEquals(header.summary("subject"), "ceo@bank.example, <a@b.example>");
+  assertEquals(header.summary("message-id"), "<=?utf-8?q?a?=@b.example>");
+});
+
 test("20,000 encoded words cost no more than the first few", () => {
   const decoded = summaryText("=?utf-8?Q?a?= ".repeat(20_000));
   assertEquals(decoded.slice(0, 3), "aaa");
