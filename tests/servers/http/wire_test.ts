@@ -27,6 +27,12 @@ const CASES: [name: string, request: string, status: number, type: string][] = [
   ["NUL in a header", "X-Odd: a\0b\r\n\r\n", 400, ""],
   ["LF alone between headers", "X-Odd: a\nX-Even: b\r\n\r\n", 400, ""],
   ["A second Host", "Host: y\r\n\r\n", 400, ""],
+  [
+    "A body coded by more than chunks",
+    "Transfer-Encoding: gzip, chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    400,
+    "",
+  ],
   ["Headers over the limit", `X-Long: ${"a".repeat(70_000)}\r\n\r\n`, 431, "headers_too_large"],
 ];
 
@@ -46,6 +52,19 @@ test("No Host is 400 in HTTP/1.1 and fine in HTTP/1.0", () =>
     assertEquals([answer.status, answer.body["error"]], [400, "validation_error"]);
     assertStringIncludes(String(answer.body["message"]), "no Host");
     assertEquals(parsed(await h.raw("GET /health HTTP/1.0\r\n\r\n")).status, 200);
+  }));
+
+test("A request refused for its Host keeps its own id, has its line and is counted", () =>
+  withDoor({}, async (h) => {
+    const answer = parsed(
+      await h.raw("GET /health HTTP/1.1\r\nX-Request-ID: mine-1\r\nConnection: close\r\n\r\n"),
+    );
+    assertEquals([answer.status, answer.body["request_id"]], [400, "mine-1"]);
+    assertMatch(answer.headers, /x-request-id: mine-1/i);
+    assertMatch(await h.log(), /"msg":"HTTP request refused".*"request_id":"mine-1"/);
+    const text = await h.deps.metrics.registry.metrics();
+    assertStringIncludes(text, 'http_requests_total{method="other",endpoint="other",status="400"} 1');
+    assertStringIncludes(text, 'gomail_errors_total{type="validation_error"} 1');
   }));
 
 test("A Host or target that is no URL is 400", () =>
