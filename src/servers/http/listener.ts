@@ -14,6 +14,7 @@ import { HTTP_STATUS, messageOf } from "../../base/errors.ts";
 import { isSafeRequestId, newId } from "../../base/id.ts";
 import type { Logger } from "../../base/log.ts";
 import type { Metrics } from "../../base/metrics.ts";
+import { Turns } from "../../base/turns.ts";
 import { problem, problemBody, problemResponse } from "./problem.ts";
 import type { ApiEnv, HttpConfig, Problem } from "./types.ts";
 
@@ -141,6 +142,7 @@ function tell(answer: Problem, requestId: string, peer: string | undefined, opti
 /** Hands a parsed request to hono, after what the parser lets through and RFC 9112 does not. */
 function honoListener(options: ListenerOptions) {
   const { fetch, door, log } = options;
+  const turns = new Turns(options.clock);
   const failed = (error: unknown): Response => {
     // node-server's own errors are about the request target and Host; anything else is ours.
     const theirs = error instanceof Error && error.name === "RequestError";
@@ -156,7 +158,7 @@ function honoListener(options: ListenerOptions) {
         const { incoming } = bindings as HttpBindings;
         const wrong = hostProblem(incoming) ?? codingProblem(incoming);
         if (wrong) return bare(wrong, options, incoming);
-        return fetch(request, { ...(bindings as HttpBindings), door, expectsContinue });
+        return fetch(request, { ...(bindings as HttpBindings), door, expectsContinue, turns });
       },
       {
         overrideGlobalObjects: false,

@@ -1,6 +1,7 @@
 /** POST /mail/inbound in both its forms, and everything that can be wrong with it. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { type Clock, systemClock } from "../../../src/base/clock.ts";
 import { refuse, StoreError } from "../../../src/base/errors.ts";
 import { test } from "../../support/test.ts";
 import { ID } from "./fakes.ts";
@@ -93,6 +94,29 @@ test("JSON with text or base64 goes the same way, over the control socket too", 
     assertEquals(second?.submission.connection.client_address, "192.0.2.1");
     assertEquals((await overSocket(h.control, "/mail/inbound", "POST", JSON.stringify(good))).status, 200);
   }));
+
+test("Large bodies are read in turns, so that nobody else waits for them, and arrive whole", () => {
+  let rests = 0;
+  const clock: Clock = {
+    ...systemClock,
+    timer(delayMs, fn) {
+      if (delayMs === 1) rests++;
+      return systemClock.timer(delayMs, fn);
+    },
+  };
+  return withDoor({ deps: { clock }, config: { max_message_size: 4 * 2 ** 20 } }, async (h) => {
+    const mail = MAIL + "x".repeat(2 * 2 ** 20);
+    const { raw: _, ...rest } = good;
+    for (
+      const init of [post({ ...rest, raw_base64: btoa(mail) }), post({ ...rest, raw: mail }), rfc822(mail)]
+    ) {
+      rests = 0;
+      assertEquals(await verdictOf(h.call("/mail/inbound", init)), [200, undefined]);
+      assert(h.flow.received.at(-1)!.raw === mail);
+      assert(rests > 0, "nobody rested");
+    }
+  });
+});
 
 test("LF alone becomes CRLF; a mixture is 422 and stores nothing", () =>
   withDoor({}, async (h) => {

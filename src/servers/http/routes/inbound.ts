@@ -4,7 +4,6 @@
  * A message/rfc822 body streams into the spool; JSON is read whole, because it has to be.
  */
 
-import { Buffer } from "node:buffer";
 import { z } from "zod";
 import { type Refusal, refuse } from "../../../base/errors.ts";
 import { countRefusal } from "../../../inbound/receive_metrics.ts";
@@ -12,15 +11,14 @@ import type { Spooled } from "../../../store/types.ts";
 import { checkMedia, declaredLength, limitsOf, mediaType, readBody, readJson } from "../body.ts";
 import { envelopeOf, type Handed, headerInput } from "../envelope.ts";
 import { Intake, isRefusal } from "../intake.ts";
-import { type Finding, invalid, isProblem, json, refused } from "../problem.ts";
+import { invalid, isProblem, json, refused } from "../problem.ts";
+import { messagePieces, messageSize, sourceFinding } from "../json_message.ts";
 import { inboundAnswer, inboundBody } from "../schemas.ts";
 import { Turnstile } from "../turnstile.ts";
 import type { ApiContext, HttpDeps, Problem, Route } from "../types.ts";
 
 const RFC822 = "message/rfc822";
 const JSON_TYPE = "application/json";
-/** Writing a message from memory into the spool goes in pieces, so that the loop stays free. */
-const PIECE_BYTES = 256 * 1024;
 /** JSON bodies over this, or of a length not told, are taken one at a time. */
 const LARGE_JSON_BYTES = 1024 * 1024;
 
@@ -171,7 +169,6 @@ async function takeJson(c: ApiContext, deps: HttpDeps): Promise<Taken | Problem>
   const body = await readJson(c, deps, inboundBody, Math.ceil(bytesMax * 4 / 3) + 2 ** 20);
   if (isProblem(body)) return body;
   const { value } = body;
-  const message = messageBytes(value);
   const named = (name: string, text: string | null | undefined) =>
     text == null ? null : { name, value: text };
   const handed = envelopeOf({
@@ -186,37 +183,25 @@ async function takeJson(c: ApiContext, deps: HttpDeps): Promise<Taken | Problem>
     recipientName: "recipients",
     senderName: "sender",
   });
-  const findings = [
-    ...Array.isArray(handed) ? handed : [],
-    ...message instanceof Uint8Array ? [] : [message],
-  ];
-  if (Array.isArray(handed) || !(message instanceof Uint8Array)) return invalid(findings);
-  const wrong = checkEnvelope(c, deps, handed, message.length);
+  const source = sourceFinding(value);
+  if (Array.isArray(handed) || source) {
+    return invalid([...Array.isArray(handed) ? handed : [], ...source ? [source] : []]);
+  }
+  const wrong = checkEnvelope(c, deps, handed, messageSize(value));
   if (wrong) return wrong;
   const intake = new Intake(deps.flow.spool(), bytesMax);
   try {
-    for (let at = 0; at < message.length; at += PIECE_BYTES) {
-      const refusal = await intake.write(message.subarray(at, at + PIECE_BYTES));
+    for (const piece of messagePieces(value)) {
+      if (piece === null) {
+        await intake.abandon(refuse("internal"));
+        return invalid([{ path: "raw_base64", problem: "is not valid base64" }]);
+      }
+      const refusal = await intake.write(piece);
       if (refusal) return turnAway(c, deps, await intake.abandon(refusal));
     }
     return await finish(c, deps, intake, handed);
   } catch (error) {
     c.get("log").error("Mail could not be spooled", { error });
     return turnAway(c, deps, await intake.abandon(error));
-  }
-}
-
-/** The message out of JSON; text means UTF-8, base64 means exactly these bytes. */
-function messageBytes(value: z.infer<typeof inboundBody>): Uint8Array | Finding {
-  const { raw, raw_base64 } = value;
-  if ((raw === undefined) === (raw_base64 === undefined)) {
-    return { path: "raw", problem: raw === undefined ? "is missing (or raw_base64)" : "excludes raw_base64" };
-  }
-  if (raw !== undefined) return Buffer.from(raw, "utf8");
-  try {
-    return Uint8Array.fromBase64(raw_base64!);
-  } catch {
-    // Whatever is wrong with it, the answer is the same.
-    return { path: "raw_base64", problem: "is not valid base64" };
   }
 }

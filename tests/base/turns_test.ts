@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
-import { Turns } from "../../../src/servers/smtp/turns.ts";
-import { FakeClock } from "../../support/fake_clock.ts";
-import { test } from "../../support/test.ts";
+import { Turns } from "../../src/base/turns.ts";
+import { FakeClock } from "../support/fake_clock.ts";
+import { test } from "../support/test.ts";
 
 const PIECE = 64 * 1024;
 
