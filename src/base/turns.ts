@@ -39,6 +39,12 @@ export class Turns {
     return true;
   }
 
+  /** For a door that closes: whoever rests goes on at once, and no timer is left. */
+  stop(): void {
+    this.#timer?.cancel();
+    this.#begin();
+  }
+
   #rest(nth: number): void {
     const dueAt = this.#clock.monotonic() + REST_MS;
     this.#timer = this.#clock.timer(REST_MS, () => {

@@ -50,3 +50,14 @@ test("a rest that ended late was no rest, and is taken again, though not for eve
   for (let i = 0; i < 20; i++) fireAfter(50);
   assertEquals(gone, 2);
 });
+
+test("a door that closes ends the rest at once and leaves no timer", async () => {
+  const clock = new FakeClock();
+  const turns = new Turns(clock);
+  let gone = 0;
+  turns.take(8 * PIECE, () => gone++);
+  turns.stop();
+  assertEquals(gone, 1);
+  await clock.advance(5);
+  assertEquals(gone, 1);
+});

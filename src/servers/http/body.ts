@@ -134,7 +134,11 @@ export async function readJson<T>(
     text.add(chunk);
     return null;
   });
-  if (found) return found;
+  return found ?? checkJson(text, schema);
+}
+
+/** A whole JSON text by a schema. */
+export function checkJson<T>(text: JsonText, schema: ZodType<T>): { value: T } | Problem {
   const parsed = text.parse();
   if (isFinding(parsed)) return invalid([{ ...parsed, path: parsed.path || "body" }]);
   const checked = schema.safeParse(parsed.value);

@@ -64,7 +64,9 @@ export function createListener(options: ListenerOptions): Listener {
     sockets.set(socket, null);
     socket.on("close", () => sockets.delete(socket));
   });
-  const toHono = honoListener(options);
+  const turns = new Turns(options.clock);
+  server.on("close", () => turns.stop());
+  const toHono = honoListener(options, turns);
   const serve = (incoming: IncomingMessage, outgoing: ServerResponse, expectsContinue: boolean) => {
     sockets.set(incoming.socket, outgoing);
     watchReader(outgoing, options);
@@ -140,9 +142,8 @@ function tell(answer: Problem, requestId: string, peer: string | undefined, opti
 }
 
 /** Hands a parsed request to hono, after what the parser lets through and RFC 9112 does not. */
-function honoListener(options: ListenerOptions) {
+function honoListener(options: ListenerOptions, turns: Turns) {
   const { fetch, door, log } = options;
-  const turns = new Turns(options.clock);
   const failed = (error: unknown): Response => {
     // node-server's own errors are about the request target and Host; anything else is ours.
     const theirs = error instanceof Error && error.name === "RequestError";

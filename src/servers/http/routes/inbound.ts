@@ -1,25 +1,26 @@
 /**
  * POST /mail/inbound (and its old name /email): the flow in, over HTTP. The stages are SMTP's, in SMTP's order:
  * envelope, recipients, room, bytes, receive(); 200 is only said when receive() says that the mail is durable.
- * A message/rfc822 body streams into the spool; JSON is read whole, because it has to be.
+ * A message/rfc822 body streams into the spool; JSON is parsed whole, because it has to be.
  */
 
 import { z } from "zod";
-import { type Refusal, refuse } from "../../../base/errors.ts";
+import { type Refusal, refusalOf, refuse } from "../../../base/errors.ts";
 import { countRefusal } from "../../../inbound/receive_metrics.ts";
 import type { Spooled } from "../../../store/types.ts";
-import { checkMedia, declaredLength, limitsOf, mediaType, readBody, readJson } from "../body.ts";
+import { checkJson, checkMedia, declaredLength, limitsOf, mediaType, readBody, readJson } from "../body.ts";
 import { envelopeOf, type Handed, headerInput } from "../envelope.ts";
 import { Intake, isRefusal } from "../intake.ts";
 import { invalid, isProblem, json, refused } from "../problem.ts";
 import { messagePieces, messageSize, sourceFinding } from "../json_message.ts";
-import { inboundAnswer, inboundBody } from "../schemas.ts";
+import { parkBody, parkedText } from "../parked_body.ts";
+import { inboundAnswer, type InboundBody, inboundBody } from "../schemas.ts";
 import { Turnstile } from "../turnstile.ts";
 import type { ApiContext, HttpDeps, Problem, Route } from "../types.ts";
 
 const RFC822 = "message/rfc822";
 const JSON_TYPE = "application/json";
-/** JSON bodies over this, or of a length not told, are taken one at a time. */
+/** JSON bodies over this, or of a length not told, are parked and taken one at a time. */
 const LARGE_JSON_BYTES = 1024 * 1024;
 
 const originalHeaders = z.object({
@@ -51,9 +52,7 @@ export function inboundRoutes(deps: HttpDeps): Route[] {
 async function inbound(c: ApiContext, deps: HttpDeps, turnstile: Turnstile): Promise<Response | Problem> {
   const wrongMedia = checkMedia(c, [RFC822, JSON_TYPE]);
   if (wrongMedia) return wrongMedia;
-  const taken = mediaType(c) === RFC822
-    ? await takeRfc822(c, deps)
-    : await takeJsonInTurn(c, deps, turnstile);
+  const taken = mediaType(c) === RFC822 ? await takeRfc822(c, deps) : await takeJson(c, deps, turnstile);
   if (isProblem(taken)) return taken;
   const { envelope, connection, spooled } = taken;
   const requestId = c.get("requestId");
@@ -153,22 +152,40 @@ async function finish(
   return turnAway(c, deps, refuse("internal"));
 }
 
-function takeJsonInTurn(c: ApiContext, deps: HttpDeps, turnstile: Turnstile): Promise<Taken | Problem> {
+/** A small body goes straight through; a large one is parked first, and then read when its turn comes. */
+async function takeJson(c: ApiContext, deps: HttpDeps, turnstile: Turnstile): Promise<Taken | Problem> {
+  // base64 takes four bytes for three; the rest is room for the envelope.
+  const bytesMax = Math.ceil(deps.config().max_message_size * 4 / 3) + 2 ** 20;
   const declared = declaredLength(c.env.incoming);
   const isChunked = c.env.incoming.headers["content-length"] === undefined;
-  if (!isChunked && declared <= LARGE_JSON_BYTES) return takeJson(c, deps);
-  return turnstile.pass(() => takeJson(c, deps)).then((taken) =>
-    taken ?? turnAway(c, deps, refuse("internal", "Too many large JSON bodies at once, try again later"))
-  );
+  if (!isChunked && declared <= LARGE_JSON_BYTES) {
+    const body = await readJson(c, deps, inboundBody, bytesMax);
+    return isProblem(body) ? body : await spoolJson(c, deps, body.value);
+  }
+  const full = deps.flow.checkStorage(declared);
+  if (full) return turnAway(c, deps, full);
+  let parked: Spooled | null = null;
+  try {
+    const found = await parkBody(c, deps, bytesMax);
+    if (isProblem(found)) return found;
+    parked = found;
+    const taken = await turnstile.pass(async () => {
+      if (c.get("signal").aborted) return turnAway(c, deps, refuse("internal"));
+      const body = checkJson(await parkedText(found), inboundBody);
+      return isProblem(body) ? body : await spoolJson(c, deps, body.value);
+    });
+    const tooMany = "Too many large JSON bodies at once, try again later";
+    return taken ?? turnAway(c, deps, refuse("internal", tooMany));
+  } catch (error) {
+    c.get("log").error("Mail could not be spooled", { error });
+    return turnAway(c, deps, refusalOf(error));
+  } finally {
+    await parked?.discard();
+  }
 }
 
 /** The way through memory, with the same checks in the same order. */
-async function takeJson(c: ApiContext, deps: HttpDeps): Promise<Taken | Problem> {
-  const bytesMax = deps.config().max_message_size;
-  // base64 takes four bytes for three; the rest is room for the envelope.
-  const body = await readJson(c, deps, inboundBody, Math.ceil(bytesMax * 4 / 3) + 2 ** 20);
-  if (isProblem(body)) return body;
-  const { value } = body;
+async function spoolJson(c: ApiContext, deps: HttpDeps, value: InboundBody): Promise<Taken | Problem> {
   const named = (name: string, text: string | null | undefined) =>
     text == null ? null : { name, value: text };
   const handed = envelopeOf({
@@ -189,7 +206,7 @@ async function takeJson(c: ApiContext, deps: HttpDeps): Promise<Taken | Problem>
   }
   const wrong = checkEnvelope(c, deps, handed, messageSize(value));
   if (wrong) return wrong;
-  const intake = new Intake(deps.flow.spool(), bytesMax);
+  const intake = new Intake(deps.flow.spool(), deps.config().max_message_size);
   try {
     for (const piece of messagePieces(value)) {
       if (piece === null) {
