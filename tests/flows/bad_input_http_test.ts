@@ -194,7 +194,7 @@ test("51: answers that never end, or are none, cost one deadline and hold up no 
   const at = (path: string) => `http://127.0.0.1:${bad.port}/${path}`;
   const routes = ways.map((way) => ({ match: `${way}@example.com`, url: at(way) }));
   try {
-    await withDaemon({ routes, webhook_timeout: "1s" }, async (d) => {
+    await withDaemon({ routes, webhook_timeout: "3s" }, async (d) => {
       const id = idOf(await d.send(plainMail(), { to: ways.map((way) => `${way}@example.com`) }));
       await d.sendAndHear(plainMail(), { to: ["bob@example.com"] });
       const ends = async () =>
@@ -202,7 +202,7 @@ test("51: answers that never end, or are none, cost one deadline and hold up no 
           (await d.jobs(id)).map((job) => [job.lane.split("@")[0], job.last_error ?? job.state]),
         );
       await until(async () => !Object.values(await ends()).includes("pending"), "an end to each");
-      const late = "Cannot deliver: no answer within 1 s";
+      const late = "Cannot deliver: no answer within 3 s";
       // A status of 200 is a delivery, whatever the body does.
       assertEquals(await ends(), {
         hang: late,
