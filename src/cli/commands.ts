@@ -8,7 +8,9 @@ import { domainCommands } from "./domain.ts";
 import { messageCommands } from "./message.ts";
 import { queueCommands } from "./queue.ts";
 import { serverCommand } from "./server.ts";
-import { versionLine } from "../base/version.ts";
+import { JSON_FLAG } from "./context.ts";
+import { json } from "./format.ts";
+import { VERSION, versionLine } from "../base/version.ts";
 
 /** Here, and not with the demo, so that the table stays light. */
 const demoCommand: Command = {
@@ -27,11 +29,12 @@ const demoCommand: Command = {
 const versionCommand: Command = {
   name: "version",
   summary: "Shows the version",
-  usage: "",
-  flags: [],
+  usage: "[--json]",
+  flags: [JSON_FLAG],
   examples: [],
-  async run({ io }) {
-    io.out(versionLine() + "\n");
+  async run({ flags, io }) {
+    const { deno, v8 } = Deno.version;
+    io.out(isOn(flags, "json") ? json({ version: VERSION, deno, v8 }) : versionLine() + "\n");
     return EXIT.ok;
   },
 };

@@ -4,6 +4,7 @@ import { type Command, EXIT, type Invocation, isOn } from "./command.ts";
 import { CONTROL_FLAG, JSON_FLAG, onDaemon } from "./context.ts";
 import { segment } from "./control_client.ts";
 import { printable } from "../base/printable.ts";
+import { json } from "./format.ts";
 import { pageOf, printPage } from "./message.ts";
 
 /** `recipients: null` is a domain that takes everything, which "-" would hide. */
@@ -25,8 +26,9 @@ async function runAdd(invocation: Invocation): Promise<number> {
   const domain = invocation.args[0]!;
   const recipients = invocation.flags.get("recipient");
   const body = { domain, ...(recipients !== undefined && { recipients }) };
-  await onDaemon(invocation, (client) => client.request("POST", "/v1/domains", { body }));
-  invocation.io.out(`mail for ${printable(domain)} is accepted\n`);
+  const answer = await onDaemon(invocation, (client) => client.request("POST", "/v1/domains", { body }));
+  const text = `mail for ${printable(domain)} is accepted\n`;
+  invocation.io.out(isOn(invocation.flags, "json") ? json(answer) : text);
   return EXIT.ok;
 }
 
@@ -34,8 +36,9 @@ async function runAdd(invocation: Invocation): Promise<number> {
 async function runRemove(invocation: Invocation): Promise<number> {
   const domain = invocation.args[0]!;
   const path = `/v1/domains/${segment(domain)}`;
-  await onDaemon(invocation, (client) => client.request("DELETE", path));
-  invocation.io.out(`mail for ${printable(domain)} is no longer accepted\n`);
+  const answer = await onDaemon(invocation, (client) => client.request("DELETE", path));
+  const text = `mail for ${printable(domain)} is no longer accepted\n`;
+  invocation.io.out(isOn(invocation.flags, "json") ? json(answer) : text);
   return EXIT.ok;
 }
 
@@ -51,7 +54,7 @@ export const domainCommands: readonly Command[] = [
   {
     name: "domain add",
     summary: "Accepts mail for a domain, for all its addresses or only the named ones",
-    usage: "D [--recipient A]...",
+    usage: "D [--recipient A]... [--json]",
     flags: [
       {
         name: "recipient",
@@ -59,6 +62,7 @@ export const domainCommands: readonly Command[] = [
         placeholder: "A",
         summary: "an address that exists there; repeatable",
       },
+      JSON_FLAG,
       CONTROL_FLAG,
     ],
     args: { min: 1, max: 1 },
@@ -68,8 +72,8 @@ export const domainCommands: readonly Command[] = [
   {
     name: "domain remove",
     summary: "No longer accepts mail for a domain that was added here",
-    usage: "D",
-    flags: [CONTROL_FLAG],
+    usage: "D [--json]",
+    flags: [JSON_FLAG, CONTROL_FLAG],
     args: { min: 1, max: 1 },
     examples: ["domain remove example.org"],
     run: runRemove,

@@ -97,7 +97,8 @@ async function runReplay(invocation: Invocation): Promise<number> {
   const [id] = invocation.args;
   const answer = await onDaemon(invocation, (client) => client.request("POST", pathOf(id!, "/replay")));
   const count = Number((answer as Item | null)?.replayed ?? 0);
-  invocation.io.out(`${count} ${count === 1 ? "webhook" : "webhooks"} queued again\n`);
+  const text = `${count} ${count === 1 ? "webhook" : "webhooks"} queued again\n`;
+  invocation.io.out(isOn(invocation.flags, "json") ? json(answer) : text);
   return EXIT.ok;
 }
 
@@ -147,8 +148,8 @@ export const messageCommands: readonly Command[] = [
   {
     name: "message replay",
     summary: "Sends the webhooks of a mail again",
-    usage: "ID",
-    flags: [CONTROL_FLAG],
+    usage: "ID [--json]",
+    flags: [JSON_FLAG, CONTROL_FLAG],
     args: ONE_ID,
     examples: ["message replay 01JBX2G7S9T4Q0V8N3M5K6H1CD"],
     run: runReplay,

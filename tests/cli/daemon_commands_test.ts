@@ -81,6 +81,7 @@ test("message raw writes the exact bytes", async () => {
 test("message replay says how many webhooks go out again", () =>
   withDaemon(() => Response.json({ replayed: 2 }), async ({ asked, run }) => {
     assertEquals((await run("message replay abc")).out, "2 webhooks queued again\n");
+    assertEquals(JSON.parse((await run("message replay abc --json")).out), { replayed: 2 });
     assertEquals([asked[0]!.method, asked[0]!.path], ["POST", "/v1/messages/abc/replay"]);
   }));
 
@@ -171,6 +172,9 @@ test("domain list, add and remove", () => {
       ["POST", "/v1/domains", { domain: "d.example" }],
       ["DELETE", "/v1/domains/d.example", undefined],
     ]);
+    // For scripts, what the API says.
+    assertEquals((await run("domain add d.example --json")).out, "{}\n");
+    assertEquals((await run("domain remove d.example --json")).out, "{}\n");
   });
 });
 

@@ -35,6 +35,7 @@ test("version and --version say the same", async () => {
   const ran = await gomail("version");
   assertMatch(ran.out, new RegExp(`^gomail ${VERSION} \\(Deno [\\d.]+, V8 `));
   assertEquals((await gomail("--version")).out, ran.out);
+  assertEquals(JSON.parse((await gomail("version --json")).out).version, VERSION);
 });
 
 test("an unknown command exits 2 with one line that names the nearest", async () => {

@@ -1,13 +1,13 @@
 /**
- * Reading a request's body: bounded in bytes and in time, with backpressure, and never more than the sink asks
- * for. It listens to node's stream itself, because an async iterator destroys the socket when it is left early,
+ * Reading a request's body: bounded in bytes and in time, with backpressure, in turns with all other bodies, and
+ * never more than the sink asks for. It listens to node's stream itself, because an async iterator destroys the socket when it is left early,
  * and then there is nobody to send the 408 or 413 to.
  */
 
 import type { IncomingMessage } from "node:http";
 import type { ZodType } from "zod";
 import type { Clock } from "../../base/clock.ts";
-import { isFinding, parseStrictJson } from "./json.ts";
+import { isFinding, JsonText } from "./json.ts";
 import { findingsOf, invalid, problem } from "./problem.ts";
 import type { ApiContext, HttpDeps, Problem } from "./types.ts";
 
@@ -36,7 +36,7 @@ export function declaredLength(incoming: IncomingMessage): number {
 
 /** Feeds the whole body to `sink`, chunk by chunk. Null when all of it went in. Rejects with what the sink throws. */
 export function readBody(c: ApiContext, limits: BodyLimits, sink: Sink): Promise<Problem | null> {
-  const { incoming, outgoing } = c.env;
+  const { incoming, outgoing, turns } = c.env;
   if (declaredLength(incoming) > limits.bytesMax) return Promise.resolve(TOO_LARGE);
   // Only now does a client that asked hear that we want the body (RFC 9110 10.1.1).
   if (c.env.expectsContinue) outgoing.writeContinue();
@@ -44,8 +44,15 @@ export function readBody(c: ApiContext, limits: BodyLimits, sink: Sink): Promise
     let bytes = 0;
     let ended = false;
     let busy = false;
+    let resting = false;
+    let done = false;
+    const goOn = () => {
+      resting = false;
+      if (!busy && !done) incoming.resume();
+    };
     const end = (found: Problem | null) => finish(() => resolve(found));
     const finish = (settle: () => void) => {
+      done = true;
       timer.cancel();
       limits.signal.removeEventListener("abort", onAbort);
       incoming.off("data", onData).off("end", onEnd).off("close", onClose).off("error", onClose);
@@ -56,6 +63,10 @@ export function readBody(c: ApiContext, limits: BodyLimits, sink: Sink): Promise
     const onData = (chunk: Uint8Array) => {
       bytes += chunk.length;
       if (bytes > limits.bytesMax) return end(TOO_LARGE);
+      if (turns.take(chunk.length, goOn)) {
+        resting = true;
+        incoming.pause();
+      }
       let result: ReturnType<Sink>;
       try {
         result = sink(chunk);
@@ -70,7 +81,7 @@ export function readBody(c: ApiContext, limits: BodyLimits, sink: Sink): Promise
         busy = false;
         if (found) return end(found);
         if (ended) return end(null);
-        incoming.resume();
+        if (!resting) incoming.resume();
       }, (error) => finish(() => reject(error)));
     };
     const onEnd = () => {
@@ -109,31 +120,6 @@ export function checkMedia(c: ApiContext, accepted: readonly string[]): Problem 
   );
 }
 
-/** A body in one piece; of the declared length from the start, so that a large one is in memory once, not twice. */
-class WholeBody {
-  #bytes: Uint8Array;
-  #length = 0;
-
-  constructor(declaredBytes: number) {
-    this.#bytes = new Uint8Array(declaredBytes);
-  }
-
-  add(chunk: Uint8Array): void {
-    const length = this.#length + chunk.length;
-    if (length > this.#bytes.length) {
-      const larger = new Uint8Array(Math.max(length, 2 * this.#bytes.length));
-      larger.set(this.#bytes.subarray(0, this.#length));
-      this.#bytes = larger;
-    }
-    this.#bytes.set(chunk, this.#length);
-    this.#length = length;
-  }
-
-  take(): Uint8Array {
-    return this.#bytes.subarray(0, this.#length);
-  }
-}
-
 /** The body as checked JSON: every problem of it at once, each with its path. */
 export async function readJson<T>(
   c: ApiContext,
@@ -143,13 +129,17 @@ export async function readJson<T>(
 ): Promise<{ value: T } | Problem> {
   const wrongMedia = checkMedia(c, ["application/json"]);
   if (wrongMedia) return wrongMedia;
-  const whole = new WholeBody(Math.min(declaredLength(c.env.incoming), bytesMax));
+  const text = new JsonText();
   const found = await readBody(c, limitsOf(c, deps, bytesMax), (chunk) => {
-    whole.add(chunk);
+    text.add(chunk);
     return null;
   });
-  if (found) return found;
-  const parsed = parseStrictJson(whole.take());
+  return found ?? checkJson(text, schema);
+}
+
+/** A whole JSON text by a schema. */
+export function checkJson<T>(text: JsonText, schema: ZodType<T>): { value: T } | Problem {
+  const parsed = text.parse();
   if (isFinding(parsed)) return invalid([{ ...parsed, path: parsed.path || "body" }]);
   const checked = schema.safeParse(parsed.value);
   return checked.success ? { value: checked.data } : invalid(findingsOf(checked.error));

@@ -20,16 +20,47 @@ export function isFinding(result: JsonResult): result is Finding {
 
 /** Parses one JSON text in UTF-8, or says where and why not. */
 export function parseStrictJson(bytes: Uint8Array): JsonResult {
-  let text: string;
-  let value: unknown;
-  try {
-    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch {
-    // The decoder's message says no more than this.
-    return { path: "", problem: "is not valid UTF-8" };
+  const text = new JsonText();
+  text.add(bytes);
+  return text.parse();
+}
+
+/**
+ * A JSON text as it comes in, decoded piece by piece: 32 MB in one go would hold up the loop, and lie in memory
+ * as bytes and as text.
+ */
+export class JsonText {
+  readonly #decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  #text = "";
+  #broken = false;
+
+  add(bytes: Uint8Array): void {
+    this.#decode(() => this.#decoder.decode(bytes, { stream: true }));
   }
+
+  /** Once, after the last piece: the text is gone by then. */
+  parse(): JsonResult {
+    this.#decode(() => this.#decoder.decode());
+    const text = this.#text;
+    this.#text = "";
+    return this.#broken ? { path: "", problem: "is not valid UTF-8" } : parseText(text);
+  }
+
+  #decode(step: () => string): void {
+    try {
+      if (!this.#broken) this.#text += step();
+    } catch {
+      // The decoder's message says no more than this.
+      this.#broken = true;
+      this.#text = "";
+    }
+  }
+}
+
+function parseText(text: string): JsonResult {
   const scanned = scan(text);
   if (scanned) return scanned;
+  let value: unknown;
   try {
     value = JSON.parse(text);
   } catch {

@@ -11,9 +11,10 @@ import { getRequestListener, type HttpBindings } from "@hono/node-server";
 import { plainAddress } from "../../base/address.ts";
 import type { Clock } from "../../base/clock.ts";
 import { HTTP_STATUS, messageOf } from "../../base/errors.ts";
-import { newId } from "../../base/id.ts";
+import { isSafeRequestId, newId } from "../../base/id.ts";
 import type { Logger } from "../../base/log.ts";
 import type { Metrics } from "../../base/metrics.ts";
+import { Turns } from "../../base/turns.ts";
 import { problem, problemBody, problemResponse } from "./problem.ts";
 import type { ApiEnv, HttpConfig, Problem } from "./types.ts";
 
@@ -63,7 +64,9 @@ export function createListener(options: ListenerOptions): Listener {
     sockets.set(socket, null);
     socket.on("close", () => sockets.delete(socket));
   });
-  const toHono = honoListener(options);
+  const turns = new Turns(options.clock);
+  server.on("close", () => turns.stop());
+  const toHono = honoListener(options, turns);
   const serve = (incoming: IncomingMessage, outgoing: ServerResponse, expectsContinue: boolean) => {
     sockets.set(incoming.socket, outgoing);
     watchReader(outgoing, options);
@@ -109,19 +112,8 @@ function problemOf(code: string): Problem {
 function rawAnswer(socket: Duplex, answer: Problem, options: ListenerOptions, counted: boolean): void {
   const requestId = newId();
   const status = HTTP_STATUS[answer.problem];
-  if (counted) {
-    const { metrics, log } = options;
-    metrics.httpRequests.inc({ method: "other", endpoint: "other", status: String(status) });
-    metrics.errors.inc({ type: answer.problem });
-    if (answer.problem === "request_timeout") metrics.timeouts.inc();
-    const peer = (socket as Partial<IncomingMessage["socket"]>).remoteAddress;
-    log.info("HTTP request refused", {
-      error: answer.problem,
-      status,
-      request_id: requestId,
-      client: peer ? plainAddress(peer) : options.door,
-    });
-  }
+  const peer = (socket as Partial<IncomingMessage["socket"]>).remoteAddress;
+  if (counted) tell(answer, requestId, peer, options);
   const body = problemBody(answer, requestId);
   socket.on("error", () => {
     // The client went away while we told it what was wrong; nothing is left to do.
@@ -134,8 +126,23 @@ function rawAnswer(socket: Duplex, answer: Problem, options: ListenerOptions, co
   );
 }
 
-/** Hands a parsed request to hono, after what the parser lets through and RFC 9112 3.2 does not. */
-function honoListener(options: ListenerOptions) {
+/** Counts a request that never got to the middleware, and writes its line. */
+function tell(answer: Problem, requestId: string, peer: string | undefined, options: ListenerOptions): void {
+  const { metrics, log, door } = options;
+  const status = HTTP_STATUS[answer.problem];
+  metrics.httpRequests.inc({ method: "other", endpoint: "other", status: String(status) });
+  metrics.errors.inc({ type: answer.problem });
+  if (answer.problem === "request_timeout") metrics.timeouts.inc();
+  log.info("HTTP request refused", {
+    error: answer.problem,
+    status,
+    request_id: requestId,
+    client: peer ? plainAddress(peer) : door,
+  });
+}
+
+/** Hands a parsed request to hono, after what the parser lets through and RFC 9112 does not. */
+function honoListener(options: ListenerOptions, turns: Turns) {
   const { fetch, door, log } = options;
   const failed = (error: unknown): Response => {
     // node-server's own errors are about the request target and Host; anything else is ours.
@@ -144,14 +151,15 @@ function honoListener(options: ListenerOptions) {
     const answer = theirs
       ? problem("validation_error", "Cannot read the request: its target or Host is not valid")
       : problem("internal_error", "Internal error");
-    return bare(answer);
+    return bare(answer, options);
   };
   const listeners = [false, true].map((expectsContinue) =>
     getRequestListener(
       (request, bindings) => {
-        const wrong = hostProblem((bindings as HttpBindings).incoming);
-        if (wrong) return bare(wrong);
-        return fetch(request, { ...(bindings as HttpBindings), door, expectsContinue });
+        const { incoming } = bindings as HttpBindings;
+        const wrong = hostProblem(incoming) ?? codingProblem(incoming);
+        if (wrong) return bare(wrong, options, incoming);
+        return fetch(request, { ...(bindings as HttpBindings), door, expectsContinue, turns });
       },
       {
         overrideGlobalObjects: false,
@@ -169,9 +177,11 @@ function honoListener(options: ListenerOptions) {
   };
 }
 
-/** For requests that never got as far as the middleware that knows their id. */
-function bare(answer: Problem): Response {
-  const requestId = newId();
+/** For requests that don't get as far as the middleware; without `incoming` they could not be read at all. */
+function bare(answer: Problem, options: ListenerOptions, incoming?: IncomingMessage): Response {
+  const given = String(incoming?.headers["x-request-id"] ?? "");
+  const requestId = isSafeRequestId(given) ? given : newId();
+  tell(answer, requestId, incoming?.socket.remoteAddress, options);
   const response = problemResponse(answer, requestId);
   response.headers.set("x-request-id", requestId);
   return response;
@@ -185,6 +195,13 @@ function hostProblem(incoming: IncomingMessage): Problem | null {
     "validation_error",
     `Cannot read the request: it has ${hosts === 0 ? "no" : "more than one"} Host`,
   );
+}
+
+/** The parser undoes chunked and nothing else (RFC 9112 6.1): what is coded otherwise would be stored as a mail. */
+function codingProblem(incoming: IncomingMessage): Problem | null {
+  const coding = incoming.headers["transfer-encoding"];
+  if (coding === undefined || coding.trim().toLowerCase() === "chunked") return null;
+  return problem("validation_error", "Cannot read the request: its Transfer-Encoding must be chunked");
 }
 
 /** Ends the connection of a client that takes nothing of its answer for write_timeout. */

@@ -139,6 +139,8 @@ export const inboundBody = z.object({
   helo: z.string().max(255).nullish(),
 });
 
+export type InboundBody = z.infer<typeof inboundBody>;
+
 export const inboundAnswer = z.object({
   status: z.literal("success"),
   message_id: id,

@@ -68,6 +68,7 @@ async function fileStream(
   }
   // One chunk ahead of the client at most: memory does not grow with the mail or with slow readers.
   let left = body.length;
+  let gone = false;
   return new ReadableStream<Uint8Array>({
     start: (controller) => controller.enqueue(head),
     async pull(controller) {
@@ -79,12 +80,17 @@ async function fileStream(
         if (read > 0) controller.enqueue(chunk.subarray(0, read));
         if (left > 0) return;
       } catch (error) {
+        // The client hung up while we read: that is its right, and the file is closed.
+        if (gone) return;
         c.get("log").error("HTTP download cut off", { error: messageOf(error) });
         c.env.outgoing.destroy();
       }
       file.close();
       controller.close();
     },
-    cancel: () => file.close(),
+    cancel() {
+      gone = true;
+      file.close();
+    },
   }, { highWaterMark: 1 });
 }

@@ -1,7 +1,7 @@
 /**
- * One at a time: JSON mails that are large. JSON has to be in memory whole, and several times over while it is
- * read, so ten of 24 MB at once took 1.4 GB. In turn they take what one takes; while a client waits for its
- * turn, its body waits in its own socket.
+ * One at a time: JSON mails that are large. JSON has to be in memory whole, and more than once while it is
+ * parsed, so ten of 24 MB at once took 1.4 GB. In turn they take what one takes; whoever waits for its turn has
+ * its body parked on disk (parked_body.ts), so a turn never waits for a client.
  */
 
 export class Turnstile {

@@ -11,6 +11,7 @@ import type { Clock } from "../../base/clock.ts";
 import type { HttpErrorType } from "../../base/errors.ts";
 import type { Logger } from "../../base/log.ts";
 import type { Metrics } from "../../base/metrics.ts";
+import type { Turns } from "../../base/turns.ts";
 import type { Config } from "../../config/schema.ts";
 import type { InboundFlow } from "../../inbound/types.ts";
 import type { JobAction, JobFilter, Store } from "../../store/types.ts";
@@ -102,6 +103,8 @@ export interface ApiEnv {
     door: "api" | "control";
     /** The client waits for `100 Continue` before it sends the body. */
     expectsContinue: boolean;
+    /** The listener's: all bodies read there take turns. */
+    turns: Turns;
   };
   Variables: {
     requestId: string;

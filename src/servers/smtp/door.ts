@@ -20,7 +20,7 @@ import { lookUpName, type ResolveHostname } from "./names.ts";
 import { Reporter } from "./reporter.ts";
 import { Session } from "./session.ts";
 import { type TlsConfig, TlsKeeper } from "./tls_keeper.ts";
-import { Turns } from "./turns.ts";
+import { Turns } from "../../base/turns.ts";
 
 export type SmtpDoorConfig =
   & Pick<Config, "smtp_listen" | "proxy_listen" | "lmtp_listen" | "xforward_peers">

@@ -13,7 +13,7 @@ import { Deadline } from "./deadline.ts";
 import type { Dialogue } from "./dialogue.ts";
 import type { NameLookup } from "./names.ts";
 import { type Note, REPLY } from "./replies.ts";
-import type { Turns } from "./turns.ts";
+import type { Turns } from "../../base/turns.ts";
 
 /** What a session tells the door. */
 export interface SessionEvents {

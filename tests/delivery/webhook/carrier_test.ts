@@ -195,7 +195,7 @@ test("A yes with a body that never ends is a yes", () =>
   }));
 
 test("A yes whose body drips is a yes at the deadline", () =>
-  withCarrier({ config: { webhook_timeout: 1_000 }, receiver: { answer: () => "drip" } }, async (carrier) => {
+  withCarrier({ config: { webhook_timeout: 1_500 }, receiver: { answer: () => "drip" } }, async (carrier) => {
     assertEquals(await carrier.attempt(jobOf(), live), { kind: "delivered", code: 200 });
   }));
 

@@ -1,10 +1,11 @@
 /** POST /mail/inbound in both its forms, and everything that can be wrong with it. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { type Clock, systemClock } from "../../../src/base/clock.ts";
 import { refuse, StoreError } from "../../../src/base/errors.ts";
 import { test } from "../../support/test.ts";
 import { ID } from "./fakes.ts";
-import { type Harness, overSocket, post, rfc822, verdictOf, withDoor } from "./harness.ts";
+import { type Harness, overSocket, post, rfc822, TOKEN, verdictOf, withDoor } from "./harness.ts";
 
 const MAIL = "From: a@example.org\r\n\r\nHello\r\n";
 const good = { sender: "a@example.org", recipient: "b@example.com", raw: MAIL };
@@ -92,6 +93,63 @@ test("JSON with text or base64 goes the same way, over the control socket too", 
     });
     assertEquals(second?.submission.connection.client_address, "192.0.2.1");
     assertEquals((await overSocket(h.control, "/mail/inbound", "POST", JSON.stringify(good))).status, 200);
+  }));
+
+test("Large bodies are read in turns, so that nobody else waits for them, and arrive whole", () => {
+  let rests = 0;
+  const clock: Clock = {
+    ...systemClock,
+    timer(delayMs, fn) {
+      if (delayMs === 1) rests++;
+      return systemClock.timer(delayMs, fn);
+    },
+  };
+  return withDoor({ deps: { clock }, config: { max_message_size: 4 * 2 ** 20 } }, async (h) => {
+    const mail = MAIL + "x".repeat(2 * 2 ** 20);
+    const { raw: _, ...rest } = good;
+    for (
+      const init of [post({ ...rest, raw_base64: btoa(mail) }), post({ ...rest, raw: mail }), rfc822(mail)]
+    ) {
+      rests = 0;
+      assertEquals(await verdictOf(h.call("/mail/inbound", init)), [200, undefined]);
+      assert(h.flow.received.at(-1)!.raw === mail);
+      assert(rests > 0, "nobody rested");
+    }
+  });
+});
+
+test("A client that is slow with a large JSON mail holds up no other", () =>
+  withDoor({ config: { max_message_size: 4 * 2 ** 20 } }, async (h) => {
+    const head = (length: string) =>
+      `POST /mail/inbound HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${TOKEN}\r\nConnection: close\r\n` +
+      `Content-Type: application/json\r\n${length}\r\n\r\n`;
+    const gate = Promise.withResolvers<void>();
+    const body = JSON.stringify({ ...good, raw: MAIL + "slow\r\n" });
+    const slow = h.raw(head(`Content-Length: ${2 ** 21}`) + body.slice(0, 20), {
+      onSocket: (socket) => void gate.promise.then(() => socket.write(body.slice(20).padEnd(2 ** 21 - 20))),
+    });
+    const hex = JSON.stringify(good).length.toString(16);
+    const chunked = `${head("Transfer-Encoding: chunked")}${hex}\r\n${JSON.stringify(good)}\r\n0\r\n\r\n`;
+    assertStringIncludes(await h.raw(chunked), "200 OK");
+    assertEquals(h.flow.received.map(({ raw }) => raw), [MAIL]);
+    gate.resolve();
+    assertStringIncludes(await slow, "200 OK");
+    assertEquals(h.flow.received[1]?.raw, MAIL + "slow\r\n");
+    // Each body was parked, and what was parked is gone.
+    assertEquals(h.flow.discarded, 2);
+  }));
+
+test("A disk that fails while a large JSON mail is parked is 503, and nothing stays behind", () =>
+  withDoor({ config: { max_message_size: 4 * 2 ** 20 } }, async (h) => {
+    const large = post({ ...good, raw: MAIL + "x".repeat(2 ** 20) });
+    h.flow.spoolError = new StoreError("disk", true);
+    assertEquals(await verdictOf(h.call("/mail/inbound", large)), [503, "service_unavailable"]);
+    assertEquals([h.flow.received.length, h.flow.aborted], [0, 1]);
+    h.flow.spoolError = null;
+    h.flow.storage = refuse("storage_full");
+    assertEquals(await verdictOf(h.call("/mail/inbound", large)), [503, "service_unavailable"]);
+    h.flow.storage = null;
+    assertEquals(await verdictOf(h.call("/mail/inbound", large)), [200, undefined]);
   }));
 
 test("LF alone becomes CRLF; a mixture is 422 and stores nothing", () =>

@@ -118,6 +118,26 @@ test("Raw bytes in a file are streamed from their offset, and the file is closed
     });
   }));
 
+test("A client that hangs up in a download is no error of ours", () =>
+  withTempDir(async (dir) => {
+    const length = 8_000_000;
+    await Deno.writeFile(`${dir}/blob`, new Uint8Array(length));
+    await withDoor({}, async (h) => {
+      h.store.raw = {
+        head: new Uint8Array(1),
+        body: { kind: "file", path: `${dir}/blob`, offset: 0, length },
+      };
+      for (let i = 0; i < 30; i++) {
+        const { body } = await h.call(`/v1/messages/${ID}/raw`);
+        const reader = body!.getReader();
+        for (let n = 0; n <= i % 5; n++) await reader.read();
+        await reader.cancel();
+      }
+      assertEquals((await verdictOf(h.call("/v1/messages/x")))[0], 404);
+      assert(!(await h.log()).includes('"level":"error"'));
+    });
+  }));
+
 test("A stored file that is too short cuts the download off instead of ending it", () =>
   withTempDir(async (dir) => {
     await Deno.writeFile(`${dir}/blob`, new Uint8Array(1000));

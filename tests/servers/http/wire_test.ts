@@ -10,7 +10,7 @@ const INBOUND = `POST /mail/inbound HTTP/1.1\r\nHost: x\r\n${AUTH}Content-Type: 
 
 /** Waits for what happens after the client is gone; gives up after a while, and the assertion then tells. */
 async function until(seen: () => boolean | Promise<boolean>): Promise<void> {
-  for (let i = 0; i < 6000 && !await seen(); i++) await new Promise((resolve) => setTimeout(resolve, 10));
+  for (let i = 0; i < 500 && !await seen(); i++) await new Promise((resolve) => setTimeout(resolve, 10));
 }
 
 const CASES: [name: string, request: string, status: number, type: string][] = [
@@ -27,6 +27,12 @@ const CASES: [name: string, request: string, status: number, type: string][] = [
   ["NUL in a header", "X-Odd: a\0b\r\n\r\n", 400, ""],
   ["LF alone between headers", "X-Odd: a\nX-Even: b\r\n\r\n", 400, ""],
   ["A second Host", "Host: y\r\n\r\n", 400, ""],
+  [
+    "A body coded by more than chunks",
+    "Transfer-Encoding: gzip, chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    400,
+    "",
+  ],
   ["Headers over the limit", `X-Long: ${"a".repeat(70_000)}\r\n\r\n`, 431, "headers_too_large"],
 ];
 
@@ -46,6 +52,19 @@ test("No Host is 400 in HTTP/1.1 and fine in HTTP/1.0", () =>
     assertEquals([answer.status, answer.body["error"]], [400, "validation_error"]);
     assertStringIncludes(String(answer.body["message"]), "no Host");
     assertEquals(parsed(await h.raw("GET /health HTTP/1.0\r\n\r\n")).status, 200);
+  }));
+
+test("A request refused for its Host keeps its own id, has its line and is counted", () =>
+  withDoor({}, async (h) => {
+    const answer = parsed(
+      await h.raw("GET /health HTTP/1.1\r\nX-Request-ID: mine-1\r\nConnection: close\r\n\r\n"),
+    );
+    assertEquals([answer.status, answer.body["request_id"]], [400, "mine-1"]);
+    assertMatch(answer.headers, /x-request-id: mine-1/i);
+    assertMatch(await h.log(), /"msg":"HTTP request refused".*"request_id":"mine-1"/);
+    const text = await h.deps.metrics.registry.metrics();
+    assertStringIncludes(text, 'http_requests_total{method="other",endpoint="other",status="400"} 1');
+    assertStringIncludes(text, 'gomail_errors_total{type="validation_error"} 1');
   }));
 
 test("A Host or target that is no URL is 400", () =>
@@ -103,7 +122,7 @@ test("A slow body gets 408, is counted, and nothing is stored", () =>
   withDoor({ config: { read_timeout: 150 } }, async (h) => {
     const answer = parsed(
       await h.raw(`${INBOUND}Content-Length: 100\r\nX-Request-ID: slow\r\n\r\nFrom: a`, {
-        onSocket: (socket) => setTimeout(() => socket.end(), 600),
+        onSocket: (socket) => socket.on("data", () => socket.end()),
       }),
     );
     assertEquals([answer.status, answer.body["error"], answer.body["request_id"]], [
@@ -159,9 +178,7 @@ test("A client that hangs up in the body stores nothing", () =>
     await h.raw(`${INBOUND}Content-Length: 100\r\n\r\nFrom: a`, {
       onSocket: (socket) => setTimeout(() => socket.destroy(), 50),
     });
-    for (let i = 0; i < 6000 && h.flow.aborted === 0; i++) {
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
+    await until(() => h.flow.aborted > 0);
     assertEquals([h.flow.received.length, h.flow.aborted], [0, 1]);
   }));
 

@@ -1,27 +1,26 @@
 /**
  * POST /mail/inbound (and its old name /email): the flow in, over HTTP. The stages are SMTP's, in SMTP's order:
  * envelope, recipients, room, bytes, receive(); 200 is only said when receive() says that the mail is durable.
- * A message/rfc822 body streams into the spool; JSON is read whole, because it has to be.
+ * A message/rfc822 body streams into the spool; JSON is parsed whole, because it has to be.
  */
 
-import { Buffer } from "node:buffer";
 import { z } from "zod";
-import { type Refusal, refuse } from "../../../base/errors.ts";
+import { type Refusal, refusalOf, refuse } from "../../../base/errors.ts";
 import { countRefusal } from "../../../inbound/receive_metrics.ts";
 import type { Spooled } from "../../../store/types.ts";
-import { checkMedia, declaredLength, limitsOf, mediaType, readBody, readJson } from "../body.ts";
+import { checkJson, checkMedia, declaredLength, limitsOf, mediaType, readBody, readJson } from "../body.ts";
 import { envelopeOf, type Handed, headerInput } from "../envelope.ts";
 import { Intake, isRefusal } from "../intake.ts";
-import { type Finding, invalid, isProblem, json, refused } from "../problem.ts";
-import { inboundAnswer, inboundBody } from "../schemas.ts";
+import { invalid, isProblem, json, refused } from "../problem.ts";
+import { messagePieces, messageSize, sourceFinding } from "../json_message.ts";
+import { parkBody, parkedText } from "../parked_body.ts";
+import { inboundAnswer, type InboundBody, inboundBody } from "../schemas.ts";
 import { Turnstile } from "../turnstile.ts";
 import type { ApiContext, HttpDeps, Problem, Route } from "../types.ts";
 
 const RFC822 = "message/rfc822";
 const JSON_TYPE = "application/json";
-/** Writing a message from memory into the spool goes in pieces, so that the loop stays free. */
-const PIECE_BYTES = 256 * 1024;
-/** JSON bodies over this, or of a length not told, are taken one at a time. */
+/** JSON bodies over this, or of a length not told, are parked and taken one at a time. */
 const LARGE_JSON_BYTES = 1024 * 1024;
 
 const originalHeaders = z.object({
@@ -53,9 +52,7 @@ export function inboundRoutes(deps: HttpDeps): Route[] {
 async function inbound(c: ApiContext, deps: HttpDeps, turnstile: Turnstile): Promise<Response | Problem> {
   const wrongMedia = checkMedia(c, [RFC822, JSON_TYPE]);
   if (wrongMedia) return wrongMedia;
-  const taken = mediaType(c) === RFC822
-    ? await takeRfc822(c, deps)
-    : await takeJsonInTurn(c, deps, turnstile);
+  const taken = mediaType(c) === RFC822 ? await takeRfc822(c, deps) : await takeJson(c, deps, turnstile);
   if (isProblem(taken)) return taken;
   const { envelope, connection, spooled } = taken;
   const requestId = c.get("requestId");
@@ -155,23 +152,40 @@ async function finish(
   return turnAway(c, deps, refuse("internal"));
 }
 
-function takeJsonInTurn(c: ApiContext, deps: HttpDeps, turnstile: Turnstile): Promise<Taken | Problem> {
+/** A small body goes straight through; a large one is parked first, and then read when its turn comes. */
+async function takeJson(c: ApiContext, deps: HttpDeps, turnstile: Turnstile): Promise<Taken | Problem> {
+  // base64 takes four bytes for three; the rest is room for the envelope.
+  const bytesMax = Math.ceil(deps.config().max_message_size * 4 / 3) + 2 ** 20;
   const declared = declaredLength(c.env.incoming);
   const isChunked = c.env.incoming.headers["content-length"] === undefined;
-  if (!isChunked && declared <= LARGE_JSON_BYTES) return takeJson(c, deps);
-  return turnstile.pass(() => takeJson(c, deps)).then((taken) =>
-    taken ?? turnAway(c, deps, refuse("internal", "Too many large JSON bodies at once, try again later"))
-  );
+  if (!isChunked && declared <= LARGE_JSON_BYTES) {
+    const body = await readJson(c, deps, inboundBody, bytesMax);
+    return isProblem(body) ? body : await spoolJson(c, deps, body.value);
+  }
+  const full = deps.flow.checkStorage(declared);
+  if (full) return turnAway(c, deps, full);
+  let parked: Spooled | null = null;
+  try {
+    const found = await parkBody(c, deps, bytesMax);
+    if (isProblem(found)) return found;
+    parked = found;
+    const taken = await turnstile.pass(async () => {
+      if (c.get("signal").aborted) return turnAway(c, deps, refuse("internal"));
+      const body = checkJson(await parkedText(found), inboundBody);
+      return isProblem(body) ? body : await spoolJson(c, deps, body.value);
+    });
+    const tooMany = "Too many large JSON bodies at once, try again later";
+    return taken ?? turnAway(c, deps, refuse("internal", tooMany));
+  } catch (error) {
+    c.get("log").error("Mail could not be spooled", { error });
+    return turnAway(c, deps, refusalOf(error));
+  } finally {
+    await parked?.discard();
+  }
 }
 
 /** The way through memory, with the same checks in the same order. */
-async function takeJson(c: ApiContext, deps: HttpDeps): Promise<Taken | Problem> {
-  const bytesMax = deps.config().max_message_size;
-  // base64 takes four bytes for three; the rest is room for the envelope.
-  const body = await readJson(c, deps, inboundBody, Math.ceil(bytesMax * 4 / 3) + 2 ** 20);
-  if (isProblem(body)) return body;
-  const { value } = body;
-  const message = messageBytes(value);
+async function spoolJson(c: ApiContext, deps: HttpDeps, value: InboundBody): Promise<Taken | Problem> {
   const named = (name: string, text: string | null | undefined) =>
     text == null ? null : { name, value: text };
   const handed = envelopeOf({
@@ -186,37 +200,25 @@ async function takeJson(c: ApiContext, deps: HttpDeps): Promise<Taken | Problem>
     recipientName: "recipients",
     senderName: "sender",
   });
-  const findings = [
-    ...Array.isArray(handed) ? handed : [],
-    ...message instanceof Uint8Array ? [] : [message],
-  ];
-  if (Array.isArray(handed) || !(message instanceof Uint8Array)) return invalid(findings);
-  const wrong = checkEnvelope(c, deps, handed, message.length);
+  const source = sourceFinding(value);
+  if (Array.isArray(handed) || source) {
+    return invalid([...Array.isArray(handed) ? handed : [], ...source ? [source] : []]);
+  }
+  const wrong = checkEnvelope(c, deps, handed, messageSize(value));
   if (wrong) return wrong;
-  const intake = new Intake(deps.flow.spool(), bytesMax);
+  const intake = new Intake(deps.flow.spool(), deps.config().max_message_size);
   try {
-    for (let at = 0; at < message.length; at += PIECE_BYTES) {
-      const refusal = await intake.write(message.subarray(at, at + PIECE_BYTES));
+    for (const piece of messagePieces(value)) {
+      if (piece === null) {
+        await intake.abandon(refuse("internal"));
+        return invalid([{ path: "raw_base64", problem: "is not valid base64" }]);
+      }
+      const refusal = await intake.write(piece);
       if (refusal) return turnAway(c, deps, await intake.abandon(refusal));
     }
     return await finish(c, deps, intake, handed);
   } catch (error) {
     c.get("log").error("Mail could not be spooled", { error });
     return turnAway(c, deps, await intake.abandon(error));
-  }
-}
-
-/** The message out of JSON; text means UTF-8, base64 means exactly these bytes. */
-function messageBytes(value: z.infer<typeof inboundBody>): Uint8Array | Finding {
-  const { raw, raw_base64 } = value;
-  if ((raw === undefined) === (raw_base64 === undefined)) {
-    return { path: "raw", problem: raw === undefined ? "is missing (or raw_base64)" : "excludes raw_base64" };
-  }
-  if (raw !== undefined) return Buffer.from(raw, "utf8");
-  try {
-    return Uint8Array.fromBase64(raw_base64!);
-  } catch {
-    // Whatever is wrong with it, the answer is the same.
-    return { path: "raw_base64", problem: "is not valid base64" };
   }
 }

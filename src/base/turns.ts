@@ -1,10 +1,10 @@
 /**
  * Turns at the event loop. The runtime goes on reading a socket for as long as it has bytes, before it looks at
  * any other: eight connections with 24 MB of short lines each stopped the whole daemon for a second and a half.
- * So all sessions together may read so much, and then all rest until the loop was idle for a moment.
+ * So all readers at a door together may read so much, and then all rest until the loop was idle for a moment.
  */
 
-import type { Clock, Timer } from "../../base/clock.ts";
+import type { Clock, Timer } from "./clock.ts";
 
 const TURN_BYTES_MAX = 512 * 1024;
 /** Smaller pieces (a full TLS record is this large) come from peers that are no faster than we are. */
@@ -20,7 +20,7 @@ export class Turns {
   readonly #clock: Clock;
   #bytes = 0;
   #timer: Timer | null = null;
-  /** Bounded by the number of sessions. */
+  /** Bounded by the number of connections. */
   #resting = new Set<() => void>();
 
   constructor(clock: Clock) {
@@ -33,10 +33,16 @@ export class Turns {
     this.#bytes += bytes;
     if (this.#bytes < TURN_BYTES_MAX) return false;
     this.#resting.add(goOn);
-    // Counted from the last piece: some are on their way to sessions that don't rest yet.
+    // Counted from the last piece: some are on their way to readers that don't rest yet.
     this.#timer?.cancel();
     this.#rest(1);
     return true;
+  }
+
+  /** For a door that closes: whoever rests goes on at once, and no timer is left. */
+  stop(): void {
+    this.#timer?.cancel();
+    this.#begin();
   }
 
   #rest(nth: number): void {

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
-import { Turns } from "../../../src/servers/smtp/turns.ts";
-import { FakeClock } from "../../support/fake_clock.ts";
-import { test } from "../../support/test.ts";
+import { Turns } from "../../src/base/turns.ts";
+import { FakeClock } from "../support/fake_clock.ts";
+import { test } from "../support/test.ts";
 
 const PIECE = 64 * 1024;
 
@@ -49,4 +49,15 @@ test("a rest that ended late was no rest, and is taken again, though not for eve
   turns.take(8 * PIECE, () => gone++);
   for (let i = 0; i < 20; i++) fireAfter(50);
   assertEquals(gone, 2);
+});
+
+test("a door that closes ends the rest at once and leaves no timer", async () => {
+  const clock = new FakeClock();
+  const turns = new Turns(clock);
+  let gone = 0;
+  turns.take(8 * PIECE, () => gone++);
+  turns.stop();
+  assertEquals(gone, 1);
+  await clock.advance(5);
+  assertEquals(gone, 1);
 });
