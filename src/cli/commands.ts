@@ -3,6 +3,7 @@
  */
 
 import { type Command, EXIT, isOn } from "./command.ts";
+import { completionsCommand } from "./completions/mod.ts";
 import { configCommands, validateCommand } from "./config_commands.ts";
 import { domainCommands } from "./domain.ts";
 import { messageCommands } from "./message.ts";
@@ -45,6 +46,7 @@ export const COMMANDS: readonly Command[] = [
   ...domainCommands,
   ...messageCommands,
   ...queueCommands,
+  completionsCommand(() => COMMANDS),
   versionCommand,
 ];
 
@@ -53,7 +55,6 @@ export const LATER_COMMANDS: ReadonlySet<string> = new Set([
   "backup",
   "ban",
   "bench",
-  "completions",
   "dkim",
   "doctor",
   "domain check",
