@@ -5,6 +5,7 @@
 import { type Command, EXIT, isOn } from "./command.ts";
 import { completionsCommand } from "./completions/mod.ts";
 import { configCommands, validateCommand } from "./config_commands.ts";
+import { doctorCommand } from "./doctor/mod.ts";
 import { domainCommands } from "./domain.ts";
 import { messageCommands } from "./message.ts";
 import { queueCommands } from "./queue.ts";
@@ -42,12 +43,13 @@ export const COMMANDS: readonly Command[] = [
   serverCommand,
   validateCommand,
   ...configCommands,
+  doctorCommand,
   demoCommand,
   ...domainCommands,
   ...messageCommands,
   ...queueCommands,
-  completionsCommand(() => COMMANDS),
   versionCommand,
+  completionsCommand(() => COMMANDS),
 ];
 
 /** Promised, and still to come: saying so beats "did you mean". */
@@ -56,7 +58,6 @@ export const LATER_COMMANDS: ReadonlySet<string> = new Set([
   "ban",
   "bench",
   "dkim",
-  "doctor",
   "domain check",
   "postfix",
   "restore",
