@@ -16,7 +16,7 @@ import { bold, entry, example, indented, italic, paragraphs, prose, section, sub
 const SHARED_BY_MIN = 4;
 
 const sentence = (words: string) =>
-  words[0]!.toUpperCase() + words.slice(1) + (/[.]$/.test(words) ? "" : ".");
+  words[0]!.toUpperCase() + words.slice(1) + (/[.?]$/.test(words) ? "" : ".");
 const keyOf = (flag: Flag) => `${flag.name}\n${flag.summary}`;
 
 /** `a, b and c` */
@@ -36,7 +36,9 @@ function sharedFlags(commands: readonly Command[]): Map<string, Flag> {
 }
 
 /** `ID [--json]` without what the flags say anyway. */
-const argumentsOf = (command: Command) => command.usage.replace(/\s*\[--[^\]]*\](?:\.\.\.)?/g, "").trim();
+function argumentsOf(command: Command): string {
+  return command.args === undefined ? "" : command.usage.replace(/\s*\[--[^\]]*\](?:\.\.\.)?/g, "").trim();
+}
 
 function commandEntry(command: Command, shared: ReadonlyMap<string, Flag>): string {
   const words = argumentsOf(command);
