@@ -17,6 +17,9 @@ export const COMMON_FLAGS: readonly Flag[] = [
   { name: "version", kind: "switch", summary: "shows the version" },
 ];
 
+/** Of `help`, which is in no table. */
+export const MAN_FLAG: Flag = { name: "man", kind: "switch", summary: "prints the man page, roff" };
+
 /** Flags have dashes where keys have underscores. */
 const kebab = (key: string) => key.replaceAll("_", "-");
 
@@ -67,9 +70,8 @@ function suggestFlag(name: string, known: Iterable<string>): string {
 export function parseLine(args: readonly string[], commands: readonly Command[]): ParsedLine {
   if (args.length > ARGS_MAX) throw new UsageError(`more than ${ARGS_MAX} arguments`);
   const known = new Map<string, Flag>();
-  for (const flag of [...COMMON_FLAGS, ...CONFIG_FLAGS, ...commands.flatMap((command) => command.flags)]) {
-    known.set(flag.name, flag);
-  }
+  const ofCommands = commands.flatMap((command) => command.flags);
+  for (const flag of [...COMMON_FLAGS, MAN_FLAG, ...CONFIG_FLAGS, ...ofCommands]) known.set(flag.name, flag);
   const switches = new Set(
     [...known.values()].filter((flag) => flag.kind === "switch").map((flag) => flag.name),
   );

@@ -36,6 +36,8 @@ export interface Command {
   takesConfig?: boolean;
   /** How many arguments may follow; none by default. */
   args?: { min: number; max: number };
+  /** What they may be, where that is a fixed set: for completion. */
+  argWords?: readonly string[];
   examples: readonly string[];
   /** Returns the exit code: 0 done, 1 failed, 2 wrongly used. */
   run(invocation: Invocation): Promise<number>;

@@ -3,7 +3,9 @@
  */
 
 import { type Command, EXIT, isOn } from "./command.ts";
+import { completionsCommand } from "./completions/mod.ts";
 import { configCommands, validateCommand } from "./config_commands.ts";
+import { doctorCommand } from "./doctor/mod.ts";
 import { domainCommands } from "./domain.ts";
 import { messageCommands } from "./message.ts";
 import { queueCommands } from "./queue.ts";
@@ -44,11 +46,13 @@ export const COMMANDS: readonly Command[] = [
   serverCommand,
   validateCommand,
   ...configCommands,
+  doctorCommand,
   demoCommand,
   ...domainCommands,
   ...messageCommands,
   ...queueCommands,
   versionCommand,
+  completionsCommand(() => COMMANDS),
 ];
 
 /** Promised, and still to come: saying so beats "did you mean". */
@@ -56,9 +60,7 @@ export const LATER_COMMANDS: ReadonlySet<string> = new Set([
   "backup",
   "ban",
   "bench",
-  "completions",
   "dkim",
-  "doctor",
   "domain check",
   "postfix",
   "restore",

@@ -23,6 +23,10 @@ export interface ControlClient {
 export interface RequestOptions {
   query?: Query;
   body?: unknown;
+  /** Gives up. */
+  signal?: AbortSignal;
+  /** Statuses besides 2xx whose body is an answer, and no error. */
+  alsoTakes?: readonly number[];
 }
 
 /** A path's part from an argument. `..` would be another path: URLs resolve it, percent-encoded too. */
@@ -98,13 +102,15 @@ export async function withControl<T>(
       if (value !== undefined) url.searchParams.set(name, String(value));
     }
     const hasBody = options.body !== undefined;
+    const timeout = timeoutMs === undefined ? [] : [AbortSignal.timeout(timeoutMs)];
+    const signals = [...timeout, ...(options.signal ? [options.signal] : [])];
     const response = await fetch(url, {
       method,
       client,
       ...(hasBody && { body: JSON.stringify(options.body), headers: { "content-type": "application/json" } }),
-      ...(timeoutMs !== undefined && { signal: AbortSignal.timeout(timeoutMs) }),
+      ...(signals.length > 0 && { signal: AbortSignal.any(signals) }),
     });
-    if (!response.ok) throw await failure(response);
+    if (!response.ok && !options.alsoTakes?.includes(response.status)) throw await failure(response);
     return response;
   };
   try {

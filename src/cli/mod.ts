@@ -66,6 +66,12 @@ function help(words: readonly string[], io: CliIo): number {
 
 /** From a parsed line to an exit code; throws what main() turns into a line. */
 async function dispatch({ words, flags }: ParsedLine, io: CliIo): Promise<number> {
+  if (words[0] === "help" && isOn(flags, "man")) {
+    // For packaging alone: nobody else should wait for it to load.
+    const { manPage } = await import("./man.ts");
+    io.out(manPage(COMMANDS));
+    return EXIT.ok;
+  }
   if (words[0] === "help") return help(words.slice(1), io);
   if (isOn(flags, "help")) return help(words, io);
   if (isOn(flags, "version") && words.length === 0) return await dispatch({ words: ["version"], flags }, io);

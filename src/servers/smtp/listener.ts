@@ -9,6 +9,7 @@ import type { Clock, Timer } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
 import { keepAccepting } from "../../base/keep_accepting.ts";
 import type { Logger } from "../../base/log.ts";
+import { busyPortRemedy, forbiddenPortRemedy } from "../../config/busy_port.ts";
 import { type ListenAddress, parseListen } from "../../config/notation.ts";
 import type { DoorKind } from "./dialogue.ts";
 
@@ -76,7 +77,10 @@ export class Listener {
     } catch (error) {
       // Said once for each reason, not every 30 s.
       const problem = `Cannot listen on ${configured}: ${reasonOf(error)}`;
-      if (problem !== this.info.problem) log.error(problem, { door: kind, retry_ms: retryMs });
+      const remedy = remedyOf(error, kind, configured);
+      if (problem !== this.info.problem) {
+        log.error(problem, { door: kind, retry_ms: retryMs, ...(remedy && { remedy }) });
+      }
       this.info.problem = problem;
       if (!this.#closed) this.#retry = clock.timer(retryMs, () => void this.open());
     }
@@ -183,4 +187,12 @@ function reasonOf(error: unknown): string {
     default:
       return messageOf(error);
   }
+}
+
+/** What to type, where that is known; `doctor` says the same. */
+function remedyOf(error: unknown, kind: DoorKind, configured: string): string | null {
+  const place = parseListen(configured);
+  if (place === null || "path" in place) return null;
+  if (codeOf(error) === "EADDRINUSE") return busyPortRemedy(place.port, `${kind}_listen`);
+  return codeOf(error) === "EACCES" ? forbiddenPortRemedy(place.port, `${kind}_listen`) : null;
 }

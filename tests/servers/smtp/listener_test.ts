@@ -25,6 +25,8 @@ test("a port in use is a problem, and is taken 30 s after it is free", async () 
     assertEquals(door.listeners()[0]!.address, place);
     // The same reason is told once, however often it is met.
     assertEquals(log().split("address is in use").length, 2);
+    // With what to type, as doctor says it.
+    assertMatch(log(), /"remedy":"`ss -ltnp 'sport = :\d+'` names it: stop it, or change smtp_listen"/);
     const client = await SmtpConversation.connect(place);
     await client.expect(/^220 /);
     await client.close();

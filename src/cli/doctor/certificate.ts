@@ -1,0 +1,106 @@
+/**
+ * The certificate that STARTTLS will show: readable and matching (as the config's own checks see it), in date,
+ * with its chain, and for our name. Most senders look at none of this (RFC 7435); those that hold to MTA-STS
+ * (RFC 8461) look at all of it, and deliver nothing when it is wrong.
+ */
+
+import { X509Certificate } from "node:crypto";
+import { mailHostnameOf } from "../../config/names.ts";
+import type { Check, Say, Subject } from "./check.ts";
+import { CERTIFICATE_KEYS, oneLine } from "./config.ts";
+
+const DAY_MS = 86_400_000;
+const EXPIRY_DAYS_MIN = 14;
+const PEM_BYTES_MAX = 2 ** 20;
+/** A chain is three or four long. */
+const CHAIN_MAX = 16;
+
+const RENEW = "renew it (`certbot renew`), then `systemctl reload gomail`";
+
+/** Every certificate of the file, the server's own first. */
+function readChain(pem: string): X509Certificate[] {
+  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  return blocks.slice(0, CHAIN_MAX).map((block) => new X509Certificate(block));
+}
+
+/** `*` stands for exactly one label (RFC 6125 6.4.3). */
+function covers(pattern: string, name: string): boolean {
+  const [wanted, given] = [pattern.toLowerCase(), name.toLowerCase()];
+  return wanted === given || (wanted.startsWith("*.") && wanted.slice(1) === given.slice(given.indexOf(".")));
+}
+
+function checkName(leaf: X509Certificate, name: string, say: Say): void {
+  const names = (leaf.subjectAltName ?? "").split(", ").filter((entry) => entry.startsWith("DNS:"))
+    .map((entry) => entry.slice(4));
+  if (names.some((pattern) => covers(pattern, name))) return say.ok(`it is for ${name}`);
+  const remedy =
+    `get one for it (\`certbot certonly -d ${name}\`), or set mail_hostname to a name that it has`;
+  say.problem(`it is for ${names.join(", ") || "no name"}, and not for mail_hostname ${name}`, remedy);
+}
+
+function checkDates(leaf: X509Certificate, nowMs: number, say: Say): void {
+  const [from, to] = [Date.parse(leaf.validFrom), Date.parse(leaf.validTo)];
+  const days = Math.floor((to - nowMs) / DAY_MS);
+  const until = new Date(to).toISOString().slice(0, 10);
+  if (nowMs > to) say.problem(`it expired on ${until}`, RENEW);
+  else if (nowMs < from) {
+    const remedy =
+      "`timedatectl` shows whether the clock is right; if it is, use the certificate from before";
+    say.problem(`it is not valid before ${new Date(from).toISOString()}`, remedy);
+  } else if (days < EXPIRY_DAYS_MIN) say.problem(`it expires in ${days} days, on ${until}`, RENEW);
+  else say.ok(`it is valid until ${until}`);
+}
+
+/** Each has to be signed by the next one in the file. */
+function checkChain(chain: readonly X509Certificate[], path: string, say: Say): void {
+  const broken = chain.findIndex((certificate, i) => {
+    const next = chain[i + 1];
+    return next !== undefined && !(certificate.checkIssued(next) && certificate.verify(next.publicKey));
+  });
+  const remedy =
+    "name the file with the whole chain, the server's own certificate first (Let's Encrypt: fullchain.pem)";
+  if (broken >= 0) {
+    say.problem(`in ${path} certificate ${broken + 1} is not signed by the one after it`, remedy);
+  } else if (chain.length === 1 && chain[0]!.issuer === chain[0]!.subject) {
+    say.notice(
+      "it is self-signed: senders that check certificates will not deliver",
+      "get one: `certbot certonly`",
+    );
+  } else if (chain.length === 1) say.notice(`${path} holds no chain: strict senders can't verify it`, remedy);
+}
+
+function hostname(): string {
+  try {
+    return Deno.hostname();
+  } catch {
+    // Without the permission to ask; the daemon says the same then.
+    return "localhost";
+  }
+}
+
+/** What the config's own checks found about the two files, with nothing to add to it. */
+function knownProblems({ loaded }: Subject) {
+  return loaded.ok ? [] : loaded.problems.filter(({ path }) => CERTIFICATE_KEYS.has(path));
+}
+
+export const certificateCheck: Check = {
+  name: "certificate",
+  async run(subject, say) {
+    const { config, configFile, invocation } = subject;
+    const name = mailHostnameOf(config, hostname());
+    if (!config.tls_enabled) return say.skipped("tls_enabled is false: mail comes unencrypted");
+    const known = knownProblems(subject);
+    for (const problem of known) say.problem(oneLine(problem), problem.remedy);
+    if (known.length > 0) return;
+    const path = config.tls_cert_file;
+    if (path === undefined) {
+      const remedy =
+        `\`certbot certonly -d ${name}\`, then set tls_cert_file and tls_key_file in ${configFile}`;
+      return say.notice("none is configured: a self-signed one is used", remedy);
+    }
+    const chain = readChain(new TextDecoder().decode(invocation.io.readFile(path, PEM_BYTES_MAX)));
+    checkDates(chain[0]!, invocation.io.now(), say);
+    checkName(chain[0]!, name, say);
+    checkChain(chain, path, say);
+  },
+};

@@ -1,0 +1,47 @@
+/** The daemon: whether it answers on its control socket, and what it says of its own health. */
+
+import { VERSION } from "../../base/version.ts";
+import type { Check } from "./check.ts";
+
+/** What to type, by the name of the check in /health. */
+const REMEDIES: Record<string, string> = {
+  store: "`journalctl -u gomail -n 50` says why",
+  disk: "`df -h` shows the disk of data_dir: make room there",
+  control: "`systemctl restart gomail`",
+  smtp: "the ports and certificate checks say what to do; `journalctl -u gomail -n 50`",
+  dns: "`resolvectl status` shows the name servers; name others in dns_servers",
+  delivery: "`gomail queue list --state pending` shows the receivers' answers",
+  lifecycle: "`systemctl start gomail`, once it has stopped",
+};
+
+function duration(seconds: number): string {
+  if (seconds < 120) return `${Math.round(seconds)} s`;
+  if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
+  return seconds < 172_800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86_400)} d`;
+}
+
+export const daemonCheck: Check = {
+  name: "daemon",
+  async run(subject, say) {
+    const answer = await subject.daemon;
+    if (answer.health === null) {
+      return say.problem(
+        answer.reason,
+        "`systemctl start gomail`; `journalctl -u gomail -n 50` says why it ended",
+      );
+    }
+    const { version, uptime, checks } = answer.health;
+    say.ok(`gomail ${version} answers, up for ${duration(uptime)}`);
+    if (version !== VERSION) {
+      say.notice(`runs version ${version}, and this is ${VERSION}`, "`systemctl restart gomail`");
+    }
+    const all = Object.entries(checks);
+    for (const [name, check] of all) {
+      if (check!.status === "ok") continue;
+      const detail = check!.detail || check!.status;
+      say.problem(`${name}: ${detail}`, REMEDIES[name] ?? "`journalctl -u gomail -n 50` says more");
+    }
+    const fine = all.filter(([, check]) => check!.status === "ok").map(([name]) => name);
+    if (fine.length > 0) say.ok(`in order: ${fine.join(", ")}`);
+  },
+};

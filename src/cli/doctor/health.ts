@@ -1,0 +1,39 @@
+/** What the daemon says of itself over its control socket, in a form that several checks use. */
+
+import { messageOf } from "../../base/errors.ts";
+import { printable } from "../../base/printable.ts";
+import type { Invocation } from "../command.ts";
+import { onDaemon } from "../context.ts";
+
+export interface Health {
+  version: string;
+  /** Seconds. */
+  uptime: number;
+  checks: Record<string, { status: string; detail: string } | undefined>;
+}
+
+/** Its health, or why there is none. */
+export type DaemonAnswer = { health: Health } | { health: null; reason: string };
+
+const text = (value: unknown) => typeof value === "string" ? printable(value.slice(0, 500)) : "";
+
+/** Another version may answer: nothing in it is taken for granted. */
+function readHealth(answer: unknown): Health {
+  const { version, uptime, checks } = Object(answer) as Record<string, unknown>;
+  const entries = Object.entries(Object(checks) as Record<string, unknown>).map(([name, check]) => {
+    const { status, detail } = Object(check) as Record<string, unknown>;
+    return [printable(name), { status: text(status), detail: text(detail) }];
+  });
+  return { version: text(version), uptime: Number(uptime) || 0, checks: Object.fromEntries(entries) };
+}
+
+/** An unhealthy daemon answers 503, with the very checks that are wanted. */
+export async function askDaemon(invocation: Invocation, signal: AbortSignal): Promise<DaemonAnswer> {
+  try {
+    const options = { signal, alsoTakes: [503] };
+    const answer = await onDaemon(invocation, (client) => client.request("GET", "/health", options));
+    return { health: readHealth(answer) };
+  } catch (error) {
+    return { health: null, reason: messageOf(error) };
+  }
+}

@@ -1,0 +1,31 @@
+/** What is said about ports that can't be had: commands for the case at hand. */
+
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { busyPortRemedy, forbiddenPortRemedy, mailServerOf } from "../../src/config/busy_port.ts";
+import { test } from "../support/test.ts";
+
+test("mail servers are known by greeting and by executable", () => {
+  const cases: [string, string | undefined][] = [
+    ["220 mx.example.com ESMTP Postfix", "Postfix"],
+    ["/usr/lib/postfix/sbin/master", "Postfix"],
+    ["/usr/sbin/exim4", "Exim"],
+    ["220 mx ESMTP Sendmail 8.17", "Sendmail"],
+    ["/usr/sbin/smtpd", "OpenSMTPD"],
+    ["220 mx ESMTP GoMail", undefined],
+    ["/usr/bin/python3", undefined],
+    ["", undefined],
+  ];
+  for (const [text, name] of cases) assertEquals(mailServerOf(text)?.name, name, text);
+});
+
+test("port 25 without a known holder names the usual ones", () => {
+  assertEquals(
+    busyPortRemedy(25, "smtp_listen"),
+    "`ss -ltnp 'sport = :25'` names it. Postfix may stay, in front of GoMail: `gomail postfix` prints how; " +
+      "or stop it: `systemctl disable --now postfix` (Exim: `systemctl disable --now exim4`)",
+  );
+  const forbidden = forbiddenPortRemedy(25, "smtp_listen");
+  assertStringIncludes(forbidden, "systemctl status gomail-smtp.socket");
+  assertStringIncludes(forbidden, busyPortRemedy(25, "smtp_listen"));
+  assertStringIncludes(forbiddenPortRemedy(587, "smtp_listen"), "from 1024 on");
+});
