@@ -12,7 +12,7 @@ import { queueCommands } from "./queue.ts";
 import { serverCommand } from "./server.ts";
 import { JSON_FLAG } from "./context.ts";
 import { json } from "./format.ts";
-import { VERSION, versionLine } from "../base/version.ts";
+import { versionFacts, versionLine } from "../base/version.ts";
 
 /** Here, and not with the demo, so that the table stays light. */
 const demoCommand: Command = {
@@ -35,8 +35,7 @@ const versionCommand: Command = {
   flags: [JSON_FLAG],
   examples: [],
   async run({ flags, io }) {
-    const { deno, v8 } = Deno.version;
-    io.out(isOn(flags, "json") ? json({ version: VERSION, deno, v8 }) : versionLine() + "\n");
+    io.out(isOn(flags, "json") ? json(versionFacts()) : versionLine() + "\n");
     return EXIT.ok;
   },
 };

@@ -33,9 +33,13 @@ test("help shows every command, a group, and one in full", async () => {
 
 test("version and --version say the same", async () => {
   const ran = await gomail("version");
-  assertMatch(ran.out, new RegExp(`^gomail ${VERSION} \\(Deno [\\d.]+, V8 `));
+  assertMatch(
+    ran.out,
+    new RegExp(`^gomail ${VERSION} \\(from source, Deno [\\d.]+, V8 [^,]+, server TLS\\)\n$`),
+  );
   assertEquals((await gomail("--version")).out, ran.out);
-  assertEquals(JSON.parse((await gomail("version --json")).out).version, VERSION);
+  const { version, commit, server_tls, packaging_test } = JSON.parse((await gomail("version --json")).out);
+  assertEquals([version, commit, server_tls, packaging_test], [VERSION, null, true, false]);
 });
 
 test("an unknown command exits 2 with one line that names the nearest", async () => {

@@ -8,12 +8,15 @@ import type { AddressInfo } from "node:net";
 import type { Clock } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
 import { keepAccepting } from "../../base/keep_accepting.ts";
+import { canServeHttpOnUnixSockets } from "../../base/runtime.ts";
+import { Turns } from "../../base/turns.ts";
 import { TokenBuckets } from "../../guard/token_bucket.ts";
 import { createApp } from "./app.ts";
 import { bindControlSocket } from "./control_socket.ts";
 import { createListener, type Listener } from "./listener.ts";
 import { createMetricsApp } from "./metrics_app.ts";
-import type { HttpDeps } from "./types.ts";
+import type { ApiEnv, HttpDeps } from "./types.ts";
+import { serveOnUnixSocket } from "./unix_server.ts";
 
 export type {
   AttachmentContent,
@@ -53,6 +56,10 @@ class Door implements HttpDoor {
   readonly #api: Listener;
   readonly #control: Listener;
   readonly #metrics: Listener;
+  /** Serves the control socket where node:http can't. */
+  readonly #serveControl: (path: string) => void;
+  /** What that opened. */
+  readonly #endings: (() => Promise<void>)[] = [];
   #draining = false;
   #removeSocket: () => Promise<void> = async () => {};
 
@@ -61,6 +68,11 @@ class Door implements HttpDoor {
     const draining = () => this.#draining;
     const app = createApp(deps, { buckets: new TokenBuckets(deps.clock), draining });
     const common = { config: deps.config, clock: deps.clock, log: deps.log, metrics: deps.metrics };
+    this.#serveControl = (path) => {
+      const serve = (request: Request, env: ApiEnv["Bindings"]) => app.fetch(request, env);
+      const { close } = serveOnUnixSocket(path, serve, new Turns(deps.clock));
+      this.#endings.push(close);
+    };
     this.#api = createListener({ ...common, door: "api", fetch: (request, env) => app.fetch(request, env) });
     this.#control = createListener({
       ...common,
@@ -100,10 +112,10 @@ class Door implements HttpDoor {
   async #bindControl(path: string): Promise<void> {
     const { controlFd: fd, clock } = this.#deps;
     if (fd !== undefined) return await listening(this.#control.server, { fd }, clock);
-    this.#removeSocket = await bindControlSocket(
-      path,
-      (born) => listening(this.#control.server, { path: born }, clock),
-    );
+    this.#removeSocket = await bindControlSocket(path, async (born) => {
+      if (canServeHttpOnUnixSockets()) await listening(this.#control.server, { path: born }, clock);
+      else this.#serveControl(born);
+    });
   }
 
   async drain(): Promise<void> {
@@ -122,6 +134,7 @@ class Door implements HttpDoor {
       server.closeAllConnections();
       return closed;
     }));
+    await Promise.all(this.#endings.splice(0).map((end) => end()));
     await this.#removeSocket();
   }
 }
@@ -156,6 +169,7 @@ async function bindTcp(server: http.Server, host: string, port: number, clock: C
 function stopped(server: http.Server): Promise<void> {
   return new Promise((resolve) => {
     // The only error close() knows is that it is closed already.
+    if (!server.listening) return resolve();
     server.close(() => resolve());
   });
 }

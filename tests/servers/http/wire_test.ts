@@ -10,7 +10,7 @@ const INBOUND = `POST /mail/inbound HTTP/1.1\r\nHost: x\r\n${AUTH}Content-Type: 
 
 /** Waits for what happens after the client is gone; gives up after a while, and the assertion then tells. */
 async function until(seen: () => boolean | Promise<boolean>): Promise<void> {
-  for (let i = 0; i < 500 && !await seen(); i++) await new Promise((resolve) => setTimeout(resolve, 10));
+  for (let i = 0; i < 6000 && !await seen(); i++) await new Promise((resolve) => setTimeout(resolve, 10));
 }
 
 const CASES: [name: string, request: string, status: number, type: string][] = [

@@ -1,0 +1,88 @@
+/**
+ * What the executable may do: the only list, with a reason for each line. Fixed when it is compiled; the unit and
+ * the AppArmor profile narrow it further on a host. Everything not named here is refused without a question
+ * (`--no-prompt`), and refused for good: a running program can't ask for more.
+ *
+ * Paths are resolved when the executable runs, `.` against the directory it is started in.
+ */
+
+interface Grant {
+  flag: string;
+  values?: readonly string[];
+  why: string;
+}
+
+/** Places of CONTRACT's host layout that GoMail writes to as well as reads. */
+const OWN_PLACES = ["/var/lib/gomail", "/run/gomail", "/var/backups/gomail"];
+
+/** A downloaded executable runs where it lies, with its data beside it; the demo lives in the temporary directory. */
+const TRY_OUT_PLACES = [".", "/tmp", "/var/tmp"];
+
+export const GRANTS: readonly Grant[] = [
+  {
+    flag: "--allow-net",
+    why: "Listens where the config says, and calls name servers and receivers that only the config knows. " +
+      "Which receivers are private addresses is decided per address, in delivery/webhook/guard.ts.",
+  },
+  {
+    flag: "--allow-read",
+    values: [
+      ...OWN_PLACES,
+      ...TRY_OUT_PLACES,
+      "/etc/gomail", // The config, certificates and secrets that an administrator puts there.
+      "/etc/gomail.yaml",
+      "/etc/letsencrypt", // Certificates, where certbot keeps them.
+      "/etc/ssl", // Certificates, where Debian keeps them, and the authorities that webhooks are checked against.
+      "/etc/resolv.conf", // The name servers.
+      "/etc/hosts",
+      "/run/credentials", // Secrets that systemd hands over (LoadCredential=).
+      "/proc/net", // Who holds a port, for `doctor`.
+    ],
+    why: "Its own places, its configuration, and what name resolution and TLS need.",
+  },
+  {
+    flag: "--allow-write",
+    values: [...OWN_PLACES, ...TRY_OUT_PLACES],
+    why: "Its own places. Not its configuration: that is the administrator's.",
+  },
+  {
+    flag: "--allow-env",
+    values: [
+      "MAIL_*",
+      "API_BEARER_TOKEN",
+      "NOTIFY_SOCKET", // sd_notify(3)
+      "WATCHDOG_*",
+      "LISTEN_*", // sd_listen_fds(3)
+      "CREDENTIALS_DIRECTORY",
+      "TMPDIR",
+      "NO_COLOR",
+      "TERM",
+    ],
+    why: "The configuration's variables, and those of the service manager and the terminal.",
+  },
+  {
+    flag: "--ignore-env",
+    why: "Libraries that ask for any other variable hear that it is not set, and go on.",
+  },
+  {
+    flag: "--allow-sys",
+    values: [
+      "hostname", // For the greeting, when no name is configured.
+      "statfs", // The free space that `disk_reserve` is about.
+      "networkInterfaces", // Asked by node:dns when a resolver is made.
+    ],
+    why: "Facts about the host, none of which can change it.",
+  },
+  { flag: "--deny-run", why: "Starts no other program, whatever a hostile mail makes it want." },
+  { flag: "--deny-ffi", why: "Loads no native library." },
+  { flag: "--deny-import", why: "Runs no code but what is inside." },
+  { flag: "--no-prompt", why: "A daemon has nobody to ask." },
+];
+
+/** As `deno run` and `deno compile` take them. */
+export function permissionFlags(): string[] {
+  return GRANTS.map(({ flag, values }) => values ? `${flag}=${values.join(",")}` : flag);
+}
+
+/** Not a permission: without it compiled code is kept in a predictable file of a directory that all may write. */
+export const COMPILE_FLAGS = ["--no-code-cache", "--unstable-net"];
