@@ -6,6 +6,7 @@ import { type Command, EXIT, isOn } from "./command.ts";
 import { configCommands, validateCommand } from "./config_commands.ts";
 import { domainCommands } from "./domain.ts";
 import { messageCommands } from "./message.ts";
+import { postfixCommand } from "./postfix.ts";
 import { queueCommands } from "./queue.ts";
 import { serverCommand } from "./server.ts";
 import { versionLine } from "../base/version.ts";
@@ -45,6 +46,7 @@ export const COMMANDS: readonly Command[] = [
   ...domainCommands,
   ...messageCommands,
   ...queueCommands,
+  postfixCommand,
   versionCommand,
 ];
 
@@ -57,7 +59,6 @@ export const LATER_COMMANDS: ReadonlySet<string> = new Set([
   "dkim",
   "doctor",
   "domain check",
-  "postfix",
   "restore",
   "suppression",
   "token",
