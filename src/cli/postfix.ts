@@ -65,7 +65,7 @@ function setupNotes(choice: Choice, config: Config, domains: KnownDomains): Scri
   return {
     head: [
       "Puts Postfix in front of GoMail. Read it, then pipe it to sh as root; running it again changes nothing.",
-      "What main.cf says of these parameters now is overwritten: keep a copy of /etc/postfix.",
+      "What is overwritten is kept in before-gomail, beside main.cf, for the undo.",
       how,
       domainNotes(domains),
       `Checked by \`(postconf -n; postconf -M) | ${sameAgain(choice, "--check")}\`, taken back by \`${
@@ -94,12 +94,10 @@ function setupNotes(choice: Choice, config: Config, domains: KnownDomains): Scri
 const UNDO_NOTES: ScriptNotes = {
   head: [
     "Takes back what `gomail postfix` set, for both ways. Read it, then pipe it to sh as root.",
-    "Values that were there before it are not known: Postfix's defaults take their place.",
+    "Values from before come back out of before-gomail, where the setup kept them. Without that copy they can't",
+    "be known, and Postfix's defaults take their place; so does what was changed in these parameters since.",
   ],
-  tail: [
-    "Left to you: `smtp_listen` in gomail.yaml, if GoMail is to have port 25 itself, and values that main.cf",
-    "had before: compare with a backup of main.cf and master.cf.",
-  ],
+  tail: ["Left to you: smtp_listen in gomail.yaml, if GoMail is to have port 25 itself."],
 };
 
 function differenceText({ parameter, is, should, command }: Difference): string {

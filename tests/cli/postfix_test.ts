@@ -225,6 +225,28 @@ test("postfix --undo needs no domain and no daemon, and asks nobody", async () =
   for (
     const name of ["relay_domains", "relay_transport", "lmtp_send_xforward_command", "message_size_limit"]
   ) {
-    assertEquals(ran.out.split(`'${name}'`).length, 2, name);
+    // Once to take it out, once to put it back.
+    assertEquals(ran.out.split(`'${name}'`).length, 3, name);
   }
+});
+
+test("postfix --check reads what is piped into the program itself", async () => {
+  const main = new URL("../../main.ts", import.meta.url).pathname;
+  const args = ["run", "--no-check", "-A", main, "postfix", "--check", "--primary-domain", "example.com"];
+  const env = { MAIL_CONFIG: "/dev/null", NO_COLOR: "1" };
+  const child = new Deno.Command(Deno.execPath(), {
+    args,
+    env,
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "null",
+  })
+    .spawn();
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode("relay_domains = "));
+  await writer.write(new TextEncoder().encode("example.org\n"));
+  await writer.close();
+  const { code, stdout } = await child.output();
+  assertEquals(code, 1);
+  assertStringIncludes(new TextDecoder().decode(stdout), "relay_domains\n  is         example.org\n");
 });

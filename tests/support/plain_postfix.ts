@@ -89,6 +89,13 @@ notify_classes =
     return { code, err: new TextDecoder().decode(stderr) };
   }
 
+  /** Names in its config directory. */
+  async listing(): Promise<string[]> {
+    const names = [];
+    for await (const { name } of Deno.readDir(`${this.dir}/etc`)) names.push(name);
+    return names.sort();
+  }
+
   /** `postconf -n`, `-M` or `-P`. */
   postconf(flag: string): Promise<string> {
     return run("postconf", "-c", `${this.dir}/etc`, flag);

@@ -81,17 +81,24 @@ const MAILBOX_BYTES = 51_200_000;
 const main = (name: string, value: string, more: Partial<Extract<Setting, { kind: "main" }>> = {}) =>
   ({ kind: "main", name, value, ...more }) as const;
 
+/**
+ * Postfix's default without relay_domains: a domain would stand for its subdomains too, whose mail GoMail does
+ * not take. Hardly anybody else sets it, so that it also tells whether a Postfix has been set up by us.
+ */
+export const PARENT_DOMAINS = main(
+  "parent_domain_matches_subdomains",
+  "debug_peer_list, fast_flush_domains, mynetworks, permit_mx_backup_networks, qmqpd_authorized_clients, smtpd_access_maps",
+  { isSet: true, also: [""] },
+);
+
 function domainStep(domains: readonly string[]): Step {
   const relay = "permit_mynetworks, permit_sasl_authenticated, reject_unauth_destination";
   const stricter = ["permit_mynetworks, reject_unauth_destination", "reject_unauth_destination"];
-  const parents =
-    "debug_peer_list, fast_flush_domains, mynetworks, permit_mx_backup_networks, qmqpd_authorized_clients, smtpd_access_maps";
   return {
     why: "Takes mail for our domains, not for what is below them, and never relays for strangers.",
     settings: [
       main("relay_domains", domains.map(word).join(", "), { isSet: true }),
-      // A domain would stand for its subdomains too, whose mail GoMail does not take.
-      main("parent_domain_matches_subdomains", parents, { isSet: true, also: [""] }),
+      PARENT_DOMAINS,
       main("smtpd_relay_restrictions", relay, { also: stricter }),
       // Postfix looks into these first, and would deliver or refuse the mail itself.
       {

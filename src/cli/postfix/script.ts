@@ -4,7 +4,7 @@
  */
 
 import { assignment, doing, quote, undoing } from "./commands.ts";
-import type { Setting, Step } from "./plan.ts";
+import { PARENT_DOMAINS, type Setting, type Step } from "./plan.ts";
 
 /** One line of a comment, so that nothing in it can become a command. */
 const comment = (text: string) => `# ${text.replaceAll(/[\r\n]/g, " ")}\n`;
@@ -17,6 +17,20 @@ if [ -n "\${MAIL_CONFIG:-}" ] && [ ! -d "$MAIL_CONFIG" ]; then unset MAIL_CONFIG
 const RELOAD = `
 # Makes it count; services that came or went need no restart.
 if postfix status 2>/dev/null; then postfix reload; else echo 'Postfix is not running: start it with \`postfix start\`' >&2; fi
+`;
+
+/**
+ * A copy as it was before the first time: postconf -X alone would end in Postfix's defaults, which on Debian have
+ * no TLS. Made in one step, so that half a copy is never taken for a whole one.
+ */
+const KEEP = `
+# Keeps main.cf and master.cf as they are now, once, for the undo.
+etc="$(postconf -h config_directory)"
+if [ ! -d "$etc/before-gomail" ]; then
+  mkdir -p "$etc/before-gomail.new"
+  cp -p "$etc/main.cf" "$etc/master.cf" "$etc/before-gomail.new/"
+  mv "$etc/before-gomail.new" "$etc/before-gomail"
+fi
 `;
 
 type Named<K extends Setting["kind"]> = Extract<Setting, { kind: K }>;
@@ -67,21 +81,57 @@ export interface ScriptNotes {
   tail: readonly string[];
 }
 
-/** Sets Postfix up. */
-export function setupScript(steps: readonly Step[], { head, tail }: ScriptNotes): string {
-  return "#!/bin/sh\n" + head.map(comment).join("") + HEAD + steps.map(stepText).join("") + RELOAD +
-    (tail.length === 0 ? "" : "\n" + tail.map(comment).join(""));
+/** What both scripts begin and end with. */
+function framed(body: string, { head, tail }: ScriptNotes): string {
+  return "#!/bin/sh\n" + head.map(comment).join("") + HEAD + body + RELOAD + "\n" +
+    tail.map(comment).join("");
 }
 
-/** Takes all of it out again, last things first; each once, however many plans have it. */
-export function undoScript(plans: readonly (readonly Step[])[], { head, tail }: ScriptNotes): string {
+/** Sets Postfix up. What has to be there is looked at before anything is touched. */
+export function setupScript(steps: readonly Step[], notes: ScriptNotes): string {
+  const isGuard = ({ settings }: Step) => settings.some(({ kind }) => kind === "program");
+  const [guards, changes] = [steps.filter(isGuard), steps.filter((step) => !isGuard(step))];
+  return framed(guards.map(stepText).join("") + KEEP + changes.map(stepText).join(""), notes);
+}
+
+/** A second undo would take out what the first put back. */
+const IS_SET_UP = `
+# Nothing to do where it is undone already: what stands there is somebody's own.
+before="$(postconf -h config_directory)/before-gomail"
+if [ ! -d "$before" ] && [ "$(postconf -h ${PARENT_DOMAINS.name})" != ${quote(PARENT_DOMAINS.value)} ]; then
+  echo 'Postfix is not set up for GoMail' >&2
+  exit 0
+fi
+`;
+
+/** A loop that puts back what the kept copy has of these names. */
+function restore(names: readonly string[], read: string, write: string): string {
+  return names.length === 0 ? "" : `  for name in ${[...new Set(names)].join(" ")}; do
+    old="$(postconf -c "$before" ${read} "$name" 2>/dev/null)"
+    if [ -n "$old" ]; then postconf ${write}; fi
+  done
+`;
+}
+
+/** Takes all of it out again, last things first, each once, however many plans have it. */
+export function undoScript(plans: readonly (readonly Step[])[], notes: ScriptNotes): string {
   const settings = plans.flatMap((steps) => steps.flatMap((step) => step.settings)).reverse();
-  const names = new Set(settings.filter(isPlain).map(({ name }) => quote(name)));
+  const names = [...new Set(settings.filter(isPlain).map(({ name }) => quote(name)))];
   const others = settings.filter((setting) => !isPlain(setting)).map(undoing).filter((line) => line !== null);
-  return "#!/bin/sh\n" + head.map(comment).join("") + HEAD +
-    `\n${comment("Out of master.cf, and what was set only where nothing was.")}` +
-    [...new Set(others)].map((line) => `${line}\n`).join("") +
-    `\n${comment("Out of main.cf, where Postfix's defaults hold again.")}` +
-    `postconf -X${[...names].map((name) => ` \\\n  ${name}`).join("")}\n` + RELOAD +
-    (tail.length === 0 ? "" : "\n" + tail.map(comment).join(""));
+  const services = settings.filter((s) => s.kind === "service").map((s) => quote(s.service));
+  const options = settings.filter((s) => s.kind === "option").map((s) => quote(`${s.service}/${s.name}`));
+  return framed(
+    IS_SET_UP +
+      `\n${comment("Out of master.cf, and what was set only where nothing was.")}` +
+      [...new Set(others)].map((line) => `${line}\n`).join("") +
+      `\n${comment("Out of main.cf, where Postfix's defaults hold again.")}` +
+      `postconf -X${names.map((name) => ` \\\n  ${name}`).join("")}\n` +
+      `\n${comment("Puts back what had been set before, as the setup kept it.")}` +
+      `if [ -d "$before" ]; then\n` +
+      restore(names, "-n", '-e "$old"') +
+      restore(services, "-M", '-M "$name=$old"') +
+      restore(options, "-P", '-P "$old"') +
+      `  rm "$before/main.cf" "$before/master.cf"\n  rmdir "$before"\nfi\n`,
+    notes,
+  );
 }
