@@ -8,6 +8,7 @@ import { configCommands, validateCommand } from "./config_commands.ts";
 import { doctorCommand } from "./doctor/mod.ts";
 import { domainCommands } from "./domain.ts";
 import { messageCommands } from "./message.ts";
+import { postfixCommand } from "./postfix.ts";
 import { queueCommands } from "./queue.ts";
 import { serverCommand } from "./server.ts";
 import { JSON_FLAG } from "./context.ts";
@@ -50,6 +51,7 @@ export const COMMANDS: readonly Command[] = [
   ...domainCommands,
   ...messageCommands,
   ...queueCommands,
+  postfixCommand,
   versionCommand,
   completionsCommand(() => COMMANDS),
 ];
@@ -61,7 +63,6 @@ export const LATER_COMMANDS: ReadonlySet<string> = new Set([
   "bench",
   "dkim",
   "domain check",
-  "postfix",
   "restore",
   "suppression",
   "token",

@@ -13,6 +13,8 @@ export interface CliIo {
   env: Environment;
   /** Reads at most one byte more than `bytesMax`, from pipes as well. */
   readFile(path: string, bytesMax: number): Uint8Array;
+  /** Standard input to its end, at most one byte more than `bytesMax`; null where a person sits at it. */
+  readInput(bytesMax: number): Promise<Uint8Array | null>;
   /** Permission bits, or null where they can't be told. */
   fileMode(path: string): number | null;
   now(): number;
@@ -48,6 +50,19 @@ function readFile(path: string, bytesMax: number): Uint8Array {
   } finally {
     file.close();
   }
+}
+
+/** By its descriptor: reading it as a file would need a permission. */
+async function readInput(bytesMax: number): Promise<Uint8Array | null> {
+  if (Deno.stdin.isTerminal()) return null;
+  const whole = new Uint8Array(bytesMax + 1);
+  let total = 0;
+  while (total < whole.length) {
+    const count = await Deno.stdin.read(whole.subarray(total));
+    if (count === null) break;
+    total += count;
+  }
+  return whole.slice(0, total);
 }
 
 function fileMode(path: string): number | null {
@@ -88,6 +103,7 @@ export function systemIo(): CliIo {
     },
     env: { get: environmentGet, names: environmentNames },
     readFile,
+    readInput,
     fileMode,
     now: Date.now,
   };

@@ -70,7 +70,7 @@ export class Postfix {
   }
 }
 
-function exists(path: string): boolean {
+export function exists(path: string): boolean {
   try {
     Deno.statSync(path);
     return true;
@@ -79,7 +79,7 @@ function exists(path: string): boolean {
   }
 }
 
-async function run(command: string, ...args: string[]): Promise<string> {
+export async function run(command: string, ...args: string[]): Promise<string> {
   const { success, stdout, stderr } = await new Deno.Command(command, { args }).output();
   const said = new TextDecoder();
   if (!success) throw new Error(`Cannot run ${command} ${args.join(" ")}: ${said.decode(stderr)}`);
@@ -87,7 +87,7 @@ async function run(command: string, ...args: string[]): Promise<string> {
 }
 
 /** The port is bound before the service behind it works: only a greeting counts, and not for ever. */
-async function answers(address: string): Promise<boolean> {
+export async function answers(address: string): Promise<boolean> {
   const [hostname, port] = address.split(":");
   try {
     using connection = await Deno.connect({ hostname: hostname!, port: Number(port) });
