@@ -6,6 +6,7 @@
 
 import { tokenWeakness } from "../base/secret.ts";
 import { checkDoors } from "./check_doors.ts";
+import { checkRuntime } from "./check_runtime.ts";
 import { checkWebhooks } from "./check_webhooks.ts";
 import { Findings, type Surroundings } from "./findings.ts";
 import { parseHttpUrl } from "./notation.ts";
@@ -123,6 +124,7 @@ export function check(loaded: Pick<LoadOk, "config" | "sources">, surroundings: 
   checkDoors(config, found, surroundings);
   checkVerification(config, found);
   checkWebhooks(config, found);
+  checkRuntime(config, found);
   return found;
 }
 

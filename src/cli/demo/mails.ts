@@ -3,6 +3,7 @@
  * each. What is expected is written out in full and never computed from what came, so that the demo can fail.
  */
 
+import { canServeTls } from "../../base/runtime.ts";
 import { BANK, BULK, CLUB, type Internet, MUSEUM, OUR_DOMAIN, SHOP } from "./internet.ts";
 
 /** What a receiver must be told about a mail. */
@@ -69,9 +70,9 @@ async function signedMail({ signAsShop }: Internet): Promise<Scene> {
     "Content-Type": "text/plain; charset=utf-8",
   }, ["Three boxes left our house this morning.", "..and the fourth one follows tomorrow."]);
   return {
-    title: "A shop's mail, signed with DKIM, over STARTTLS",
+    title: `A shop's mail, signed with DKIM${canServeTls() ? ", over STARTTLS" : ""}`,
     story: `${SHOP} signs its mail and asks everybody to refuse what it did not send. This one it did send.`,
-    door: { kind: "smtp", startTls: true },
+    door: { kind: "smtp", startTls: canServeTls() },
     from: `bounces@${SHOP}`,
     to: TO,
     messageId,
@@ -84,7 +85,7 @@ async function signedMail({ signAsShop }: Internet): Promise<Scene> {
       policy: "reject",
       verdict: "accept",
       clientAddress: "127.0.0.1",
-      isTls: true,
+      isTls: canServeTls(),
       subject: "Your order 4711 is on its way",
       text: "Three boxes left our house this morning.\n..and the fourth one follows tomorrow.",
     },

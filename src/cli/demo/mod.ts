@@ -6,6 +6,7 @@
 
 import { messageOf } from "../../base/errors.ts";
 import { printable } from "../../base/printable.ts";
+import { canServeTls } from "../../base/runtime.ts";
 import { VERSION } from "../../base/version.ts";
 import { CommandError, EXIT } from "../command.ts";
 import type { CliIo } from "../io.ts";
@@ -86,6 +87,9 @@ function showStage(screen: Screen, stage: Stage): void {
   screen.field("folder", stage.folder);
   screen.field("mail in", `smtp://127.0.0.1:${stage.smtpPort} and ${stage.apiUrl}/mail/inbound`);
   screen.field("webhooks to", stage.receiver.url);
+  if (!canServeTls()) {
+    screen.field("TLS", `none: this runtime (Deno ${Deno.version.deno}) can't serve it`, "bad");
+  }
 }
 
 /** From the first mail to the last signal. The exit code. */

@@ -6,6 +6,7 @@
 
 import { systemClock } from "../../base/clock.ts";
 import { createLogger } from "../../base/log.ts";
+import { canServeTls } from "../../base/runtime.ts";
 import { newSecret, newWebhookSecret } from "../../base/secret.ts";
 import { configOf } from "../../config/schema.ts";
 import { type Daemon, startDaemon } from "../../daemon/compose.ts";
@@ -79,6 +80,7 @@ async function openStage(
       webhook_url: receiver.url,
       webhook_secret: secret,
       webhook_allow_private: true,
+      tls_enabled: canServeTls(),
       dmarc_enforcement: "strict",
       dns_servers: [zone.address],
       disk_reserve: DISK_RESERVE,
