@@ -15,6 +15,9 @@ interface Grant {
 /** Places of CONTRACT's host layout that GoMail writes to as well as reads. */
 const OWN_PLACES = ["/var/lib/gomail", "/run/gomail", "/var/backups/gomail"];
 
+/** systemd's end of sd_notify(3); to send to a socket is to read and write it. */
+const NOTIFY = "/run/systemd/notify";
+
 /** A downloaded executable runs where it lies, with its data beside it; the demo lives in the temporary directory. */
 const TRY_OUT_PLACES = [".", "/tmp", "/var/tmp"];
 
@@ -29,6 +32,7 @@ export const GRANTS: readonly Grant[] = [
     values: [
       ...OWN_PLACES,
       ...TRY_OUT_PLACES,
+      NOTIFY,
       "/etc/gomail", // The config, certificates and secrets that an administrator puts there.
       "/etc/gomail.yaml",
       "/etc/letsencrypt", // Certificates, where certbot keeps them.
@@ -42,7 +46,7 @@ export const GRANTS: readonly Grant[] = [
   },
   {
     flag: "--allow-write",
-    values: [...OWN_PLACES, ...TRY_OUT_PLACES],
+    values: [...OWN_PLACES, ...TRY_OUT_PLACES, NOTIFY],
     why: "Its own places. Not its configuration: that is the administrator's.",
   },
   {

@@ -40,6 +40,8 @@ export interface Daemon {
   webhookSecret(): string;
   config(): Config;
   health(): Promise<HealthReport>;
+  /** Settles when the store's thread answers, whatever it answers. */
+  probe(): Promise<unknown>;
   /** Takes a configuration as far as it can change without a restart, and reads the certificate again. */
   reload(config: Config): Promise<void>;
   /** Drains within shutdown_timeout, then ends everything. Called twice, it is the same stop. */
@@ -248,6 +250,7 @@ export async function startDaemon(initial: Config, options: DaemonOptions): Prom
       webhookSecret: () => state.config.webhook_secret ?? vault.keys.webhookSecret,
       config,
       health,
+      probe: () => vault.store.probe(),
       stop: () => stopping ??= drainAndStop(context, engine, [smtp, http]),
       async reload(config) {
         state.config = config;

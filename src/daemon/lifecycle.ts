@@ -9,6 +9,7 @@
  *   was not acknowledged, and will come again.
  */
 
+import { dirname } from "node:path";
 import { systemClock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import { createLogger, type RootLogger } from "../base/log.ts";
@@ -16,6 +17,7 @@ import { createLogSink, type LogSink } from "../base/log_sink.ts";
 import type { Config, ConfigKey } from "../config/schema.ts";
 import type { LoadOk, LoadResult } from "../config/load.ts";
 import { type Daemon, startDaemon } from "./compose.ts";
+import { type ServiceManager, serviceManager } from "./service_manager.ts";
 
 export interface RunOptions {
   loaded: LoadOk;
@@ -106,11 +108,17 @@ function guardProcess(log: RootLogger, daemon: () => Daemon | null): () => void 
   };
 }
 
+function managerOf({ control_socket }: Config, log: RootLogger): ServiceManager {
+  const env = (name: string) => Deno.env.get(name);
+  return serviceManager({ env, pid: Deno.pid, ownDir: dirname(control_socket), clock: systemClock, log });
+}
+
 /** Runs until a signal ends it. Resolves with the exit code: 0 after a drain, 1 when it could not start. */
 export async function runServer(options: RunOptions): Promise<number> {
   const sink = createLogSink({ clock: systemClock, write: (bytes) => Deno.stderr.write(bytes) });
   const log = rootLogger(options.loaded, sink);
   logWarnings(log, options.loaded);
+  const manager = managerOf(options.loaded.config, log);
   let daemon: Daemon | null = null;
   const stopped = Promise.withResolvers<string>();
   const onStop = (signal: string) => () => stopped.resolve(signal);
@@ -118,7 +126,10 @@ export async function runServer(options: RunOptions): Promise<number> {
   let reloading: Promise<void> = Promise.resolve();
   const onHup = () => {
     reloading = reloading.then(async () => {
-      if (daemon) await reload(daemon, options, log);
+      if (!daemon) return;
+      manager.reloading();
+      await reload(daemon, options, log);
+      manager.ready();
     }).catch((error) => log.error("Cannot reload", { error: messageOf(error) }));
   };
   Deno.addSignalListener("SIGTERM", onTerm);
@@ -127,8 +138,11 @@ export async function runServer(options: RunOptions): Promise<number> {
   const unguard = guardProcess(log, () => daemon);
   try {
     daemon = await startDaemon(options.loaded.config, { log });
+    manager.ready();
+    manager.watch(daemon.probe);
     const signal = await stopped.promise;
     log.info("Stopping", { signal });
+    manager.stopping();
     await daemon.stop();
     return 0;
   } catch (error) {
@@ -136,6 +150,7 @@ export async function runServer(options: RunOptions): Promise<number> {
     return 1;
   } finally {
     unguard();
+    await manager.close();
     log.flush();
     await sink.end(LAST_LINES_MS);
     // The signals are listened to until the process is gone: one more of them would end it with no exit code.

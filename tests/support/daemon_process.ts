@@ -16,6 +16,8 @@ export type LogLine = Record<string, unknown> & { time: string; level: string; m
 export interface DaemonProcessOptions {
   /** False for load runs: what is said after "Ready" is thrown away, and coverage is not measured. */
   keepLines?: boolean;
+  /** Beside the environment of the tests. */
+  env?: Record<string, string>;
 }
 
 /** A line beyond these is dropped: a daemon that floods its log shall not take the tests' memory as well. */
@@ -55,14 +57,18 @@ export class DaemonProcess {
   #ready = false;
   #status: Deno.CommandStatus | null = null;
 
-  private constructor(readonly dir: string, private readonly keepLines: boolean) {
+  private constructor(
+    readonly dir: string,
+    private readonly keepLines: boolean,
+    env: Record<string, string>,
+  ) {
     this.configFile = `${dir}/gomail.yaml`;
     this.#child = new Deno.Command(Deno.execPath(), {
       args: ["run", "-A", "--no-check", MAIN, "server", "--config", this.configFile],
       stdout: "null",
       stderr: "piped",
       clearEnv: true,
-      env: environment(keepLines),
+      env: { ...environment(keepLines), ...env },
     }).spawn();
     this.#read = this.#readLines();
     this.#child.status.then((status) => this.#status = status);
@@ -76,7 +82,7 @@ export class DaemonProcess {
   ): Promise<DaemonProcess> {
     await writeConfig(dir, values);
     const startedAt = performance.now();
-    const daemon = new DaemonProcess(dir, options.keepLines ?? true);
+    const daemon = new DaemonProcess(dir, options.keepLines ?? true, options.env ?? {});
     try {
       await until(() => daemon.#ready || daemon.#status !== null, "the daemon to be ready", READY_MS_MAX);
       if (!daemon.#ready) throw new Error("it ended");
@@ -183,8 +189,9 @@ export async function withProcess<T>(
   dir: string,
   values: Record<string, unknown>,
   fn: (daemon: DaemonProcess) => Promise<T>,
+  env: Record<string, string> = {},
 ): Promise<T> {
-  const daemon = await DaemonProcess.start(dir, values);
+  const daemon = await DaemonProcess.start(dir, values, { env });
   try {
     return await fn(daemon);
   } finally {
