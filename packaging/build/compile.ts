@@ -4,13 +4,13 @@
  */
 
 import { parseArgs } from "@std/cli/parse-args";
+import { writeSbom, writeSums } from "./artifacts.ts";
 import { type Compiler, fallback, pinnedDeno } from "./compilers.ts";
+import { DIST, ROOT } from "./paths.ts";
 import { COMPILE_FLAGS, permissionFlags } from "./permissions.ts";
 import { TARGETS } from "./pins.ts";
 import { run } from "./process.ts";
 
-export const ROOT = new URL("../../", import.meta.url).pathname.replace(/\/$/, "");
-export const DIST = `${ROOT}/dist`;
 const HOST_TARGET = Deno.build.target.replace("unknown-linux-musl", "unknown-linux-gnu");
 /** All that the bundle is made from: nothing else may have a say in its bytes. */
 const SOURCES = ["main.ts", "deno.json", "deno.lock", "src", "packaging/build"];
@@ -106,6 +106,8 @@ export async function compile(target = HOST_TARGET, output = `${DIST}/gomail`): 
     await compileWith(compiler, bundleDir, target, output);
   }
   const { size } = await Deno.stat(output);
+  await writeSbom(compiler.denoVersion);
+  await writeSums();
   say(`${output}: ${(size / 1e6).toFixed(1)} MB, Deno ${compiler.denoVersion}, ${target}`);
   return compiler.denoVersion;
 }

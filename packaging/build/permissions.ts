@@ -6,20 +6,16 @@
  * Paths are resolved when the executable runs, `.` against the directory it is started in.
  */
 
+import { CONFIG_PLACES, OWN_PLACES, TRY_OUT_PLACES } from "../../src/base/places.ts";
+
 interface Grant {
   flag: string;
   values?: readonly string[];
   why: string;
 }
 
-/** Places of CONTRACT's host layout that GoMail writes to as well as reads. */
-const OWN_PLACES = ["/var/lib/gomail", "/run/gomail", "/var/backups/gomail"];
-
 /** systemd's end of sd_notify(3); to send to a socket is to read and write it. */
 const NOTIFY = "/run/systemd/notify";
-
-/** A downloaded executable runs where it lies, with its data beside it; the demo lives in the temporary directory. */
-const TRY_OUT_PLACES = [".", "/tmp", "/var/tmp"];
 
 export const GRANTS: readonly Grant[] = [
   {
@@ -33,13 +29,10 @@ export const GRANTS: readonly Grant[] = [
       ...OWN_PLACES,
       ...TRY_OUT_PLACES,
       NOTIFY,
-      "/etc/gomail", // The config, certificates and secrets that an administrator puts there.
-      "/etc/gomail.yaml",
-      "/etc/letsencrypt", // Certificates, where certbot keeps them.
-      "/etc/ssl", // Certificates, where Debian keeps them, and the authorities that webhooks are checked against.
+      // Certificates too, where certbot and Debian keep them, and secrets that systemd hands over (LoadCredential=).
+      ...CONFIG_PLACES,
       "/etc/resolv.conf", // The name servers.
       "/etc/hosts",
-      "/run/credentials", // Secrets that systemd hands over (LoadCredential=).
       "/proc/net", // Who holds a port, for `doctor`.
     ],
     why: "Its own places, its configuration, and what name resolution and TLS need.",

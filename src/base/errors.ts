@@ -5,6 +5,8 @@
  * counts as temporary (451, 503, retry), so that no mail is lost to it.
  */
 
+import { plainMessage } from "./places.ts";
+
 /** HTTP error types and their status codes, as the API promises them. */
 export const HTTP_STATUS = {
   validation_error: 400,
@@ -94,5 +96,5 @@ export function refusalOf(error: unknown): Refusal {
 
 /** The message of anything thrown, for a log line. */
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  return error instanceof Error ? plainMessage(error) : String(error);
 }

@@ -12,7 +12,12 @@ import { ARGS_MAX, type Command, type Flag, type GivenFlags, UsageError } from "
 
 /** Known to every command. */
 export const COMMON_FLAGS: readonly Flag[] = [
-  { name: "config", kind: "value", placeholder: "F", summary: "the config file; /dev/null for none" },
+  {
+    name: "config",
+    kind: "value",
+    placeholder: "F",
+    summary: "the config file; - is standard input, /dev/null none",
+  },
   { name: "help", kind: "switch", summary: "shows help" },
   { name: "version", kind: "switch", summary: "shows the version" },
 ];
@@ -52,6 +57,8 @@ function spellOutSwitches(args: readonly string[], switches: ReadonlySet<string>
     const name = /^--([a-z][a-z0-9-]*)$/.exec(arg)?.[1] ?? "";
     const next = i + 1 < end ? args[i + 1]! : "";
     if (arg === "-h") spelt.push("--help=true");
+    // Standard input, which the parser would take for an argument of its own.
+    else if (name === "config" && next === "-") spelt.push(`--config=${args[++i]}`);
     else if (CONFIG_SWITCHES.has(name) && /^(?:true|false)$/.test(next)) spelt.push(`--${name}=${args[++i]}`);
     else if (switches.has(name)) spelt.push(`--${name}=true`);
     else if (name.startsWith("no-") && switches.has(name.slice(3))) spelt.push(`--${name.slice(3)}=false`);

@@ -11,7 +11,7 @@ export interface CliIo {
   /** Exact bytes to stdout; resolves when they are taken. */
   outBytes(bytes: Uint8Array): Promise<void>;
   env: Environment;
-  /** Reads at most one byte more than `bytesMax`, from pipes as well. */
+  /** Reads at most one byte more than `bytesMax`, from pipes as well; `-` is standard input. */
   readFile(path: string, bytesMax: number): Uint8Array;
   /** Standard input to its end, at most one byte more than `bytesMax`; null where a person sits at it. */
   readInput(bytesMax: number): Promise<Uint8Array | null>;
@@ -28,28 +28,37 @@ function writeAll(stream: { writeSync(bytes: Uint8Array): number }, bytes: Uint8
 const READ_CHUNK_BYTES = 65_536;
 
 /** Never by size: a pipe has none, and a file may grow while it is read. */
-function readFile(path: string, bytesMax: number): Uint8Array {
-  const file = Deno.openSync(path, { read: true });
-  try {
-    const chunks: Uint8Array[] = [];
-    let total = 0;
-    while (total <= bytesMax) {
-      const chunk = new Uint8Array(Math.min(READ_CHUNK_BYTES, bytesMax + 1 - total));
-      const count = file.readSync(chunk);
-      if (count === null || count === 0) break;
-      chunks.push(chunk.subarray(0, count));
-      total += count;
-    }
-    const whole = new Uint8Array(total);
-    let at = 0;
-    for (const chunk of chunks) {
-      whole.set(chunk, at);
-      at += chunk.length;
-    }
-    return whole;
-  } finally {
-    file.close();
+function readStream(stream: { readSync(into: Uint8Array): number | null }, bytesMax: number): Uint8Array {
+  const chunks: Uint8Array[] = [];
+  let total = 0;
+  while (total <= bytesMax) {
+    const chunk = new Uint8Array(Math.min(READ_CHUNK_BYTES, bytesMax + 1 - total));
+    const count = stream.readSync(chunk);
+    if (count === null || count === 0) break;
+    chunks.push(chunk.subarray(0, count));
+    total += count;
   }
+  const whole = new Uint8Array(total);
+  let at = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, at);
+    at += chunk.length;
+  }
+  return whole;
+}
+
+/** `-` is standard input, which comes once: a reload finds what was read at the start. */
+function fileReader(): CliIo["readFile"] {
+  let input: Uint8Array | null = null;
+  return (path, bytesMax) => {
+    if (path === "-") return input ??= readStream(Deno.stdin, bytesMax);
+    const file = Deno.openSync(path, { read: true });
+    try {
+      return readStream(file, bytesMax);
+    } finally {
+      file.close();
+    }
+  };
 }
 
 /** By its descriptor: reading it as a file would need a permission. */
@@ -102,7 +111,7 @@ export function systemIo(): CliIo {
       for (let at = 0; at < bytes.length;) at += await Deno.stdout.write(bytes.subarray(at));
     },
     env: { get: environmentGet, names: environmentNames },
-    readFile,
+    readFile: fileReader(),
     readInput,
     fileMode,
     now: Date.now,

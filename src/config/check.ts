@@ -5,6 +5,7 @@
  */
 
 import { tokenWeakness } from "../base/secret.ts";
+import { outsideToWrite } from "../base/places.ts";
 import { checkDoors } from "./check_doors.ts";
 import { checkRuntime } from "./check_runtime.ts";
 import { checkWebhooks } from "./check_webhooks.ts";
@@ -68,6 +69,8 @@ function checkPlaces(config: Config, found: Findings): void {
     found.problem("data_dir", config.data_dir, "is a system directory", remedy);
   }
   for (const name of ["data_dir", "control_socket"] as const) {
+    const outside = outsideToWrite(config[name]);
+    if (outside) found.problem(name, config[name], outside.reason, outside.remedy);
     if (config[name].startsWith("/")) continue;
     const problem = "is relative: it depends on the directory GoMail is started in";
     found.warning(name, config[name], problem, "write the whole path");

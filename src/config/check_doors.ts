@@ -3,7 +3,7 @@
 import { Buffer } from "node:buffer";
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { inRanges } from "../base/address.ts";
-import { messageOf } from "../base/errors.ts";
+import { fileProblem } from "../base/places.ts";
 import type { Findings, Surroundings } from "./findings.ts";
 import { parseListen } from "./notation.ts";
 import { isLoopbackHost } from "./private_host.ts";
@@ -114,12 +114,14 @@ function readPem(
     if (bytes.length <= PEM_BYTES_MAX) return Buffer.from(bytes);
     found.problem(key, path, "names a file that is too large", "name a PEM file");
   } catch (error) {
-    const reason = error instanceof Deno.errors.NotFound
-      ? "does not exist"
-      : error instanceof Deno.errors.PermissionDenied
-      ? "cannot be read: permission denied"
-      : `cannot be read: ${messageOf(error).slice(0, 100)}`;
-    found.problem(key, path, `names a file that ${reason}`, "name a PEM file that this user can read");
+    const { reason, remedy } = fileProblem(path, error);
+    const what = error instanceof Deno.errors.NotFound ? "does not exist" : `cannot be read: ${reason}`;
+    found.problem(
+      key,
+      path,
+      `names a file that ${what}`,
+      `name a PEM file that this user can read, or ${remedy}`,
+    );
   }
   return null;
 }

@@ -5,7 +5,7 @@
  */
 
 import { nearest } from "../base/nearest.ts";
-import { messageOf } from "../base/errors.ts";
+import { fileProblem } from "../base/places.ts";
 import { printable } from "../base/printable.ts";
 import { type Environment, envLayer, fileLayer, flagLayer, type Layer, mergeLayers } from "./layers.ts";
 import { LEGACY_KEYS, replaceLegacy } from "./legacy.ts";
@@ -75,11 +75,12 @@ function readConfigFile(input: LoadInput, found: Gathered): Layer {
     } catch (error) {
       if (error instanceof Deno.errors.NotFound && named === undefined) continue;
       const isMissing = error instanceof Deno.errors.NotFound;
+      const { reason, remedy } = fileProblem(path, error);
       found.isRead = false;
       found.problems.push({
         path: printable(path),
-        problem: isMissing ? "does not exist" : `cannot be read: ${reasonOf(error)}`,
-        remedy: isMissing ? "name an existing file, or /dev/null for none" : "make it readable for this user",
+        problem: isMissing ? "does not exist" : `cannot be read: ${printable(reason)}`,
+        remedy: isMissing ? "name an existing file, or /dev/null for none" : remedy,
         ...(named !== undefined && { source: namedBy }),
       });
       return new Map();
@@ -92,13 +93,6 @@ function readConfigFile(input: LoadInput, found: Gathered): Layer {
     return new Map();
   }
   return new Map();
-}
-
-/** What the system said, in words that name no path a second time. */
-function reasonOf(error: unknown): string {
-  if (error instanceof Deno.errors.PermissionDenied) return "permission denied";
-  if (error instanceof Deno.errors.NotFound) return "no such file";
-  return /is a directory/i.test(messageOf(error)) ? "it is a directory" : "input/output error";
 }
 
 /** All layers as one, legacy names replaced: everything a value can come from, before it is judged. */
@@ -191,8 +185,9 @@ function readSecretFiles(found: Gathered, readFile: LoadInput["readFile"]): void
       if (text === "") refuse("names an empty file", "write the secret into it, or remove the key");
       else found.layer.set(name, { ...written, value: text, source: `file ${written.value}` });
     } catch (error) {
-      const reason = error instanceof TypeError ? "it is not text" : reasonOf(error);
-      refuse(`names a file that cannot be read: ${reason}`, "make it readable for this user");
+      const notText = { reason: "it is not text", remedy: "write the secret alone into it" };
+      const { reason, remedy } = error instanceof TypeError ? notText : fileProblem(written.value, error);
+      refuse(`names a file that cannot be read: ${printable(reason)}`, remedy);
     }
   }
 }

@@ -5,6 +5,7 @@
  */
 
 import { StoreError } from "../base/errors.ts";
+import { outsideAccess } from "../base/places.ts";
 
 /**
  * full: no space. busy: another process holds the database. broken: the file or the disk; the connection can't
@@ -61,6 +62,7 @@ export function diskError(what: string, error: unknown): StoreError {
   const text = error instanceof Error ? error.message : String(error);
   const osError = Number(/\(os error (\d+)\)/.exec(text)?.[1] ?? 0);
   const full = code === "ENOSPC" || code === "EDQUOT" || osError === ENOSPC || osError === EDQUOT;
-  const reason = full ? "no space left" : code || (osError ? `os error ${osError}` : "disk error");
+  const known = full ? "no space left" : code || (osError ? `os error ${osError}` : "disk error");
+  const reason = outsideAccess(error) ? "it is outside the places that this executable may write to" : known;
   return new StoreError(`Cannot ${what}: ${reason}`, full, { cause: error });
 }

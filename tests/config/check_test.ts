@@ -220,7 +220,7 @@ test("check() reads the certificate and its key", async () => {
   ]);
   assertEquals(tls("/huge", "/broken"), [
     "tls_cert_file: names a file that is too large",
-    "tls_key_file: names a file that cannot be read: Is a directory",
+    "tls_key_file: names a file that cannot be read: it is a directory",
   ]);
 });
 

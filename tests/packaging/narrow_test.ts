@@ -1,0 +1,83 @@
+/**
+ * The program with the permissions of its executable and no others, run from source: it does its work in the
+ * places it has, and says of any other what to do instead.
+ */
+
+import { assertEquals, assertMatch } from "@std/assert";
+import { permissionFlags } from "../../packaging/build/permissions.ts";
+import { processConfig, TEST_TOKEN } from "../support/daemon_process.ts";
+import { test, withTempDir } from "../support/test.ts";
+
+const ROOT = new URL("../../", import.meta.url).pathname;
+/** Outside of every place that is granted, and there on any Linux. */
+const OUTSIDE = "/usr/share";
+
+/** From source the program's own files have to be read as well; a compiled one carries them inside. */
+function narrowFlags(): string[] {
+  return permissionFlags().map((flag) => flag.startsWith("--allow-read=") ? `${flag},${ROOT}` : flag);
+}
+
+async function narrow(
+  cwd: string,
+  args: string[],
+  input = "",
+): Promise<{ code: number; out: string; err: string }> {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "--no-check", "--cached-only", ...narrowFlags(), `${ROOT}main.ts`, ...args],
+    cwd,
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+    env: { NO_COLOR: "1" },
+  }).spawn();
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode(input));
+  await writer.close();
+  const { code, stdout, stderr } = await child.output();
+  const text = new TextDecoder();
+  return { code, out: text.decode(stdout), err: text.decode(stderr) };
+}
+
+test("the whole demo passes with the executable's permissions", () =>
+  withTempDir(async (dir) => {
+    const { code, out, err } = await narrow(dir, ["demo", "--once"]);
+    assertEquals([code, err], [0, ""]);
+    assertMatch(out, /All went as it should/);
+  }));
+
+test("a path outside is refused with what to do instead", () =>
+  withTempDir(async (dir) => {
+    const file = await narrow(dir, ["validate", "--config", `${OUTSIDE}/gomail.yaml`]);
+    assertEquals(file.code, 1);
+    assertMatch(
+      file.out + file.err,
+      /outside the places that this executable may read\n {2}-> .*\/etc\/gomail.*--config -/,
+    );
+    const token = ["--bearer-token", TEST_TOKEN];
+    const data = await narrow(dir, [
+      "server",
+      "--config",
+      "/dev/null",
+      ...token,
+      "--data-dir",
+      `${OUTSIDE}/data`,
+    ]);
+    assertEquals(data.code, 1);
+    assertMatch(
+      data.err,
+      /data_dir = "\/usr\/share\/data".*\n {2}is outside the places .* may write to\n {2}-> use \/var\/lib\/gomail/,
+    );
+    const socket = await narrow(dir, ["message", "list", "--control-socket", `${OUTSIDE}/gomail.sock`]);
+    assertEquals(socket.code, 1);
+    assertMatch(
+      socket.err,
+      /^gomail: Cannot reach the daemon: \/usr\/share\/gomail.sock is outside the places .*\n$/,
+    );
+  }));
+
+test("a config comes on standard input too", () =>
+  withTempDir(async (dir) => {
+    const yaml = JSON.stringify(processConfig(dir));
+    const valid = await narrow(dir, ["validate", "--config", "-"], yaml);
+    assertEquals([valid.code, valid.err], [0, ""], valid.out);
+  }));
