@@ -66,15 +66,17 @@ async function compileWith(
   target: string,
   output: string,
 ): Promise<void> {
+  const beside = `${output}.new`;
   const files = [...Deno.readDirSync(bundleDir)].map((entry) => entry.name).sort();
   const includes = files.filter((name) => name !== "main.js").flatMap((name) => ["--include", name]);
   const cross = target === HOST_TARGET ? [] : ["--target", target];
   const flags = ["--quiet", "--no-config", "--no-lock", "--no-check", ...COMPILE_FLAGS, ...permissionFlags()];
   await run(
     compiler.command,
-    [...compiler.args, "compile", ...flags, ...cross, ...includes, "--output", output, "main.js"],
+    [...compiler.args, "compile", ...flags, ...cross, ...includes, "--output", beside, "main.js"],
     { cwd: bundleDir, env: compiler.env, quiet: true },
   );
+  await Deno.rename(beside, output);
 }
 
 function warnOfFallback(compiler: Compiler, why: unknown): void {
@@ -88,8 +90,13 @@ function warnOfFallback(compiler: Compiler, why: unknown): void {
 ${bar}`);
 }
 
+/** `dist/gomail`, and with its architecture in the name when it is not for this machine. */
+export function outputFor(target: string): string {
+  return target === HOST_TARGET ? `${DIST}/gomail` : `${DIST}/gomail-${TARGETS[target]}`;
+}
+
 /** Compiles to `output`; gives the version of the runtime inside. */
-export async function compile(target = HOST_TARGET, output = `${DIST}/gomail`): Promise<string> {
+export async function compile(target = HOST_TARGET, output = outputFor(target)): Promise<string> {
   if (!TARGETS[target]) {
     throw new Error(`Cannot compile for ${target}: there are ${Object.keys(TARGETS).join(", ")}`);
   }
@@ -121,8 +128,13 @@ async function cacheDir(): Promise<string> {
 if (import.meta.main) {
   const { target, output, _: rest } = parseArgs(Deno.args, { string: ["target", "output"] });
   if (rest.length > 0) {
-    console.error("Usage: deno task compile [--target TRIPLE] [--output FILE]");
+    say("usage: deno task compile [--target TRIPLE] [--output FILE]");
     Deno.exit(2);
   }
-  await compile(target as string | undefined, output as string | undefined);
+  try {
+    await compile(target as string | undefined, output as string | undefined);
+  } catch (error) {
+    say(error instanceof Error ? error.message : String(error));
+    Deno.exit(1);
+  }
 }

@@ -81,5 +81,9 @@ export function permissionFlags(): string[] {
   return GRANTS.map(({ flag, values }) => values ? `${flag}=${values.join(",")}` : flag);
 }
 
-/** Not a permission: without it compiled code is kept in a predictable file of a directory that all may write. */
-export const COMPILE_FLAGS = ["--no-code-cache", "--unstable-net"];
+/**
+ * No permissions, but as fixed. Without the first, compiled code is kept in a predictable file of a directory that
+ * all may write. The last keeps V8's young generation small: each thread has one, and by default they grow to
+ * many times what a mail needs before anything is collected.
+ */
+export const COMPILE_FLAGS = ["--no-code-cache", "--unstable-net", "--v8-flags=--max-semi-space-size=4"];
