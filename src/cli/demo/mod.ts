@@ -42,7 +42,7 @@ interface Performance {
   ending: Ending;
 }
 
-const PATIENCE_MS = 15_000;
+const PATIENCE_MS = 60_000;
 const LOG_LINES_MAX = 20;
 
 /** The log's warnings and errors: after a failure the folder is gone, and they say why. */

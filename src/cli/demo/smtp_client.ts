@@ -15,7 +15,7 @@ export interface OutgoingMail {
 }
 
 /** Against a server that says nothing; nothing is judged by it. */
-const REPLY_MS_MAX = 20_000;
+const REPLY_MS_MAX = 60_000;
 const REPLY = /^(?:\d{3}-[^\n]*\n)*\d{3}(?!-)[^\n]*\n/;
 const REPLY_CHARS_MAX = 64 * 1024;
 const [CR, LF, DOT] = [0x0d, 0x0a, 0x2e];
