@@ -74,14 +74,17 @@ async function compileWith(
   await run(
     compiler.command,
     [...compiler.args, "compile", ...flags, ...cross, ...includes, "--output", beside, "main.js"],
-    { cwd: bundleDir, env: compiler.env, quiet: true },
+    { cwd: bundleDir, env: { ...compiler.env, NO_COLOR: "1" }, quiet: true },
   );
   await Deno.rename(beside, output);
 }
 
 function warnOfFallback(compiler: Compiler, why: unknown): void {
   const bar = "=".repeat(78);
-  const reason = (why instanceof Error ? why.message : String(why)).split("\n").slice(0, 3).join("\n  ");
+  const reason = (why instanceof Error ? why.message : String(why)).split("\n").filter((line) =>
+    line.trim() !== ""
+  )
+    .slice(0, 4).join("\n  ");
   say(`${bar}
   The runtime of the pinned Deno could not be had:
   ${reason}
