@@ -95,7 +95,10 @@ async function makePair(name: string, nowMs: number): Promise<{ certificate: str
   // Loaded only when needed: the library costs a tenth of a second at start. By its default, because a bundler gives
   // a CommonJS module no other name when it is imported like this.
   const { default: selfsigned } = await import("selfsigned");
-  const made = await selfsigned.generate([{ name: "commonName", value: name.slice(0, COMMON_NAME_CHARS_MAX) }], {
+  const made = await selfsigned.generate([{
+    name: "commonName",
+    value: name.slice(0, COMMON_NAME_CHARS_MAX),
+  }], {
     keyType: "ec",
     curve: "P-256",
     algorithm: "sha256",
