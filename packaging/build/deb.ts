@@ -1,7 +1,7 @@
 /**
- * `deno task deb [--target T] [--executable F] [--version V] [--output DIR]`: the sources ->
- * `dist/gomail_<version>_<arch>.deb`, with Debian's own dpkg-deb. What is in it stands in `deb_files.ts` and
- * `packaging/deb/`.
+ * `deno task deb [--target T] [--executable F] [--version V] [--output DIR]`: the executable in `dist/` (made first
+ * where there is none) -> `dist/gomail_<version>_<arch>.deb`, with Debian's own dpkg-deb. What is in it stands in
+ * `deb_files.ts` and `packaging/deb/`.
  *
  * The same commit gives the same package as long as it gives the same executable: every time in it is the
  * commit's, every owner root's. (The compressor writes the same bytes with any number of threads.)
@@ -11,7 +11,8 @@ import { parseArgs } from "@std/cli/parse-args";
 import { createHash } from "node:crypto";
 import { dirname } from "node:path";
 import meta from "../../deno.json" with { type: "json" };
-import { compile, HOST_TARGET, makeBundle } from "./compile.ts";
+import { writeSums } from "./artifacts.ts";
+import { commitOf, compile, HOST_TARGET, makeBundle, outputFor } from "./compile.ts";
 import { pinnedDeno } from "./compilers.ts";
 import { copyrightFile } from "./copyright.ts";
 import { CONFFILES, type DebBuild, FILES, MAINTAINER_SCRIPTS } from "./deb_files.ts";
@@ -23,7 +24,7 @@ const SOURCE = `${ROOT}/packaging/deb`;
 
 export interface DebOptions {
   target?: string | undefined;
-  /** One that is compiled already; else one is made. */
+  /** Instead of the one in dist/. */
   executable?: string | undefined;
   /** Of the package alone, to try upgrades with; the program has its own. */
   version?: string | undefined;
@@ -32,6 +33,17 @@ export interface DebOptions {
 
 function say(text: string): void {
   console.error(`deb: ${text}`);
+}
+
+const exists = (path: string) => Deno.stat(path).then(() => true, () => false);
+
+/** An executable from another commit is a mistake more often than not. */
+async function warnIfStale(executable: string): Promise<void> {
+  const { commit } = JSON.parse(await run(executable, ["version", "--json"], { quiet: true }));
+  const here = await commitOf(ROOT);
+  if (commit !== here) {
+    say(`${executable} is of commit ${commit}, and this is ${here}: \`deno task compile\``);
+  }
 }
 
 /** Seconds: when the commit was made; outside a checkout when its changelog says (reproducible-builds.org). */
@@ -100,13 +112,15 @@ export async function buildDeb(options: DebOptions = {}): Promise<string> {
   const arch = TARGETS[target];
   if (!arch) throw new Error(`Cannot build for ${target}: there are ${Object.keys(TARGETS).join(", ")}`);
   if (!await isThere("dpkg-deb")) throw new Error("Cannot build a package: there is no dpkg-deb");
-  const executable = options.executable ?? `${DIST}/gomail${target === HOST_TARGET ? "" : `-${arch}`}`;
-  if (options.executable === undefined) await compile(target, executable);
+  const executable = options.executable ?? outputFor(target);
+  if (options.executable === undefined && !await exists(executable)) await compile(target, executable);
+  if (target === HOST_TARGET) await warnIfStale(executable);
   const epoch = await sourceDateEpoch();
   const tree = await Deno.makeTempDir({ prefix: "gomail-deb-" });
   try {
     await Deno.chmod(tree, 0o755);
-    const bundleDir = options.executable ? await makeBundle(await pinnedDeno()) : `${DIST}/bundle`;
+    const bundleDir = `${DIST}/bundle`;
+    if (!await exists(bundleDir)) await makeBundle(await pinnedDeno());
     const kib = await layOut(tree, { executable, copyright: await copyrightFile(bundleDir) });
     await addControl(tree, { VERSION: version, ARCH: arch, INSTALLED_SIZE: String(kib) });
     await run("find", [tree, "-exec", "touch", "--no-dereference", `--date=@${epoch}`, "{}", "+"]);
@@ -115,6 +129,7 @@ export async function buildDeb(options: DebOptions = {}): Promise<string> {
     const flags = ["--root-owner-group", "-Zxz"];
     const env = { SOURCE_DATE_EPOCH: String(epoch) };
     await run("dpkg-deb", [...flags, "--build", tree, deb], { env, quiet: true });
+    if (outputDir === DIST) await writeSums();
     say(`${deb}: ${((await Deno.stat(deb)).size / 1e6).toFixed(1)} MB`);
     return deb;
   } finally {
@@ -127,15 +142,18 @@ if (import.meta.main) {
     string: ["target", "executable", "version", "output"],
   });
   if (rest.length > 0) {
-    console.error(
-      "Usage: deno task deb [--target TRIPLE] [--executable FILE] [--version VERSION] [--output DIR]",
-    );
+    say("usage: deno task deb [--target TRIPLE] [--executable FILE] [--version VERSION] [--output DIR]");
     Deno.exit(2);
   }
-  await buildDeb({
-    target: target as string | undefined,
-    executable: executable as string | undefined,
-    version: version as string | undefined,
-    outputDir: output as string | undefined,
-  });
+  try {
+    await buildDeb({
+      target: target as string | undefined,
+      executable: executable as string | undefined,
+      version: version as string | undefined,
+      outputDir: output as string | undefined,
+    });
+  } catch (error) {
+    say(error instanceof Error ? error.message : String(error));
+    Deno.exit(1);
+  }
 }

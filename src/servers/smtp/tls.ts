@@ -92,9 +92,13 @@ async function writeSecret(path: string, text: string): Promise<void> {
 }
 
 async function makePair(name: string, nowMs: number): Promise<{ certificate: string; key: string }> {
-  // Loaded only when needed: the library costs a tenth of a second at start.
-  const { generate } = await import("selfsigned");
-  const made = await generate([{ name: "commonName", value: name.slice(0, COMMON_NAME_CHARS_MAX) }], {
+  // Loaded only when needed: the library costs a tenth of a second at start. By its default, because a bundler gives
+  // a CommonJS module no other name when it is imported like this.
+  const { default: selfsigned } = await import("selfsigned");
+  const made = await selfsigned.generate([{
+    name: "commonName",
+    value: name.slice(0, COMMON_NAME_CHARS_MAX),
+  }], {
     keyType: "ec",
     curve: "P-256",
     algorithm: "sha256",
