@@ -11,7 +11,7 @@ import { COMPILE_FLAGS, permissionFlags } from "./permissions.ts";
 import { TARGETS } from "./pins.ts";
 import { run } from "./process.ts";
 
-const HOST_TARGET = Deno.build.target.replace("unknown-linux-musl", "unknown-linux-gnu");
+export const HOST_TARGET = Deno.build.target.replace("unknown-linux-musl", "unknown-linux-gnu");
 /** All that the bundle is made from: nothing else may have a say in its bytes. */
 const SOURCES = ["main.ts", "deno.json", "deno.lock", "src", "packaging/build"];
 
