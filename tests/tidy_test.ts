@@ -39,7 +39,7 @@ const DOORS: Record<string, RegExp> = {
   "node:sqlite": /^src\/store\//,
   "postal-mime": /^src\/mail\/parse\.ts$/,
   "prom-client": /^src\/base\/metrics\.ts$/,
-  "selfsigned": /^src\/servers\/smtp\/tls\.ts$/,
+  "selfsigned": /^src\/servers\/smtp\/self_signed\.ts$/,
   "zod": /^src\/(config|servers\/http|events)\//,
 };
 

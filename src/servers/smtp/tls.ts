@@ -12,10 +12,7 @@ export interface TlsPair {
   expiresAt: number;
 }
 
-const SELF_SIGNED_DAYS = 825;
 const RENEW_BEFORE_MS = 30 * 86_400_000;
-/** X.520's bound for a common name; the full name is in the alternative name anyway. */
-const COMMON_NAME_CHARS_MAX = 64;
 
 /** Reads a pair; throws with the reason when it can't be used. */
 export async function readPair(certificatePath: string, keyPath: string): Promise<TlsPair> {
@@ -73,6 +70,8 @@ export async function selfSignedPair(directory: string, name: string, nowMs: num
   } catch {
     // Not there yet, or unusable: either way a new one is made.
   }
+  // Loaded only when needed: the library behind it costs a tenth of a second at start.
+  const { makePair } = await import("./self_signed.ts");
   const { certificate, key } = await makePair(name, nowMs);
   await Deno.mkdir(directory, { recursive: true, mode: 0o700 });
   // The key goes first: a crash in between leaves a mismatch, which the next start repairs.
@@ -89,28 +88,4 @@ async function writeSecret(path: string, text: string): Promise<void> {
   });
   await Deno.writeTextFile(beside, text, { mode: 0o600, createNew: true });
   await Deno.rename(beside, path);
-}
-
-async function makePair(name: string, nowMs: number): Promise<{ certificate: string; key: string }> {
-  // Loaded only when needed: the library costs a tenth of a second at start. By its default, because a bundler gives
-  // a CommonJS module no other name when it is imported like this.
-  const { default: selfsigned } = await import("selfsigned");
-  const made = await selfsigned.generate([{
-    name: "commonName",
-    value: name.slice(0, COMMON_NAME_CHARS_MAX),
-  }], {
-    keyType: "ec",
-    curve: "P-256",
-    algorithm: "sha256",
-    // A day back, for peers whose clocks are slow.
-    notBeforeDate: new Date(nowMs - 86_400_000),
-    notAfterDate: new Date(nowMs + SELF_SIGNED_DAYS * 86_400_000),
-    extensions: [
-      { name: "basicConstraints", cA: false, critical: true },
-      { name: "keyUsage", digitalSignature: true, critical: true },
-      { name: "extKeyUsage", serverAuth: true },
-      { name: "subjectAltName", altNames: [{ type: 2, value: name }] },
-    ],
-  });
-  return { certificate: made.cert + "\n", key: made.private };
 }

@@ -1,0 +1,29 @@
+/**
+ * Makes a certificate and its key. A file of its own, so that it can be loaded when it is needed: a library that is
+ * CommonJS has its names only where it is imported by a statement, once everything is bundled.
+ */
+
+import { generate } from "selfsigned";
+
+const SELF_SIGNED_DAYS = 825;
+/** X.520's bound for a common name; the full name is in the alternative name anyway. */
+const COMMON_NAME_CHARS_MAX = 64;
+
+/** An EC pair for one host name, PEM. */
+export async function makePair(name: string, nowMs: number): Promise<{ certificate: string; key: string }> {
+  const made = await generate([{ name: "commonName", value: name.slice(0, COMMON_NAME_CHARS_MAX) }], {
+    keyType: "ec",
+    curve: "P-256",
+    algorithm: "sha256",
+    // A day back, for peers whose clocks are slow.
+    notBeforeDate: new Date(nowMs - 86_400_000),
+    notAfterDate: new Date(nowMs + SELF_SIGNED_DAYS * 86_400_000),
+    extensions: [
+      { name: "basicConstraints", cA: false, critical: true },
+      { name: "keyUsage", digitalSignature: true, critical: true },
+      { name: "extKeyUsage", serverAuth: true },
+      { name: "subjectAltName", altNames: [{ type: 2, value: name }] },
+    ],
+  });
+  return { certificate: made.cert + "\n", key: made.private };
+}
