@@ -52,16 +52,21 @@ until_true() {
 
 property() { systemctl show -P "$1" "${2:-gomail.service}"; }
 main_pid() { property MainPID; }
-# READY=1 came with this text: `Type=notify` and not only a process that is there.
-is_ready() { [ "$(property ActiveState) $(property StatusText)" = "active Taking mail" ]; }
-is_ready_again() { is_ready && [ "$(main_pid)" != "$1" ]; } # OLD_PID
-is_new_life() { until_true 15 is_ready_again "$1"; }
+# READY=1 came with this text: `Type=notify` and not only a process that is there. With OLD_PID, from another process.
+is_ready() { # [OLD_PID]
+  local ActiveState MainPID StatusText
+  # In one question: between two the service may have ended.
+  eval "$(systemctl show -p ActiveState,MainPID,StatusText gomail.service | sed "s/=\(.*\)/='\1'/")"
+  [ "$ActiveState $StatusText" = "active Taking mail" ] && [ "$MainPID" != "${1:-}" ]
+}
+is_new_life() { until_true 15 is_ready "$1"; }
 show_ready() {
   until_true 15 is_ready || { systemctl status gomail --no-pager -l; return 1; }
   is notify "$(property Type)"
 }
 cursor() { journalctl -n 0 --show-cursor --no-pager | sed -n 's/^-- cursor: //p'; }
-log_since() { journalctl --after-cursor="$1" --no-pager -o cat "${@:2}"; }
+# Of this boot as a whole, when the cursor is empty.
+log_since() { journalctl "$([ -n "$1" ] && echo "--after-cursor=$1" || echo --boot=0)" --no-pager -o cat "${@:2}"; }
 times_since() { # CURSOR TEXT
   log_since "$1" | grep -c -F -- "$2"
 }
