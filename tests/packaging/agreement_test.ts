@@ -194,8 +194,7 @@ test("the profile lets the daemon have what it was compiled with, and write nowh
   const foreign = writable.filter((path) =>
     !own.some((place) => path === place || path.startsWith(`${place}/`))
   );
-  // Threads name themselves.
-  assertEquals(foreign, ["@{PROC}/@{pid}/task/@{tid}/comm"]);
+  assertEquals(foreign, []);
 });
 
 test("the profile allows no execution and no capability, and is the one that the unit asks for", () => {
