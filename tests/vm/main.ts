@@ -1,16 +1,18 @@
 /**
- * `deno task test:vm [--quick] [--deb FILE]`: the package on a real Debian 12, from its installation to its purge.
+ * `deno task test:vm [--quick] [--built]`: the package on a real Debian 12, from its installation to its purge.
  * Without `--quick` that is an emulated machine with its own kernel, where AppArmor and all limits are real (some
- * minutes); with it a container, which shows everything but those (under a minute).
+ * minutes); with it a container, which shows everything but those (under a minute). The package is built first, unless
+ * `--built` says that `deno task deb` has just done it.
  *
  * Prints each check as a line, and "N passed, N failed" as the last. What can't be run here is said, with its
  * reason, and is a failure where CI is set. The guest's logs stay in `dist/vm/last-*`.
  */
 
 import { parseArgs } from "@std/cli/parse-args";
+import { DIST, ROOT } from "../../packaging/build/paths.ts";
 import { DENO_VERSION } from "../../packaging/build/pins.ts";
 import { run } from "../../packaging/build/process.ts";
-import { DIST, type Packages, ROOT, stage } from "./stage.ts";
+import { build, stage } from "./stage.ts";
 
 interface Half {
   name: string;
@@ -96,7 +98,7 @@ async function readReport(output: string): Promise<Counts> {
   return counts;
 }
 
-async function test(half: Half, packages: Packages): Promise<Counts> {
+async function test(half: Half): Promise<Counts> {
   const work = await Deno.makeTempDir({ prefix: "gomail-vm-" });
   const output = `${DIST}/vm/last-${half.name}`;
   try {
@@ -105,7 +107,7 @@ async function test(half: Half, packages: Packages): Promise<Counts> {
       // The first run has nothing to replace.
     });
     const began = performance.now();
-    await stage(packages, work);
+    await stage(work);
     const trouble = await boot(half, `${work}/in`, output);
     console.log(`== ${half.name} half: ${Math.round((performance.now() - began) / 1000)} s`);
     const counts = await readReport(output);
@@ -118,16 +120,18 @@ async function test(half: Half, packages: Packages): Promise<Counts> {
 }
 
 async function main(): Promise<number> {
-  const { quick, deb, _: rest } = parseArgs(Deno.args, { boolean: ["quick"], string: ["deb"] });
+  const { quick, built, _: rest } = parseArgs(Deno.args, { boolean: ["quick", "built"] });
   if (rest.length > 0) {
-    console.error("Usage: deno task test:vm [--quick] [--deb FILE]");
+    console.error("Usage: deno task test:vm [--quick] [--built]");
     return 2;
   }
   const half = quick ? QUICK : WHOLE;
   const reason = await obstacle(half);
   let counts: Counts = { passed: 0, failed: 0 };
-  if (reason === null) counts = await test(half, { deb: deb as string | undefined });
-  else {
+  if (reason === null) {
+    if (!built) await build();
+    counts = await test(half);
+  } else {
     console.log(`skip  the ${half.name} half: ${reason}`);
     if (Deno.env.get("CI")) counts.failed++;
   }

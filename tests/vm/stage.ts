@@ -3,23 +3,22 @@
  * the bundle with the Deno that runs it and the permissions that the executable has.
  */
 
+import { DIST, ROOT } from "../../packaging/build/paths.ts";
 import { COMPILE_FLAGS, permissionFlags } from "../../packaging/build/permissions.ts";
 import { run } from "../../packaging/build/process.ts";
 
-export const ROOT = new URL("../../", import.meta.url).pathname.replace(/\/$/, "");
-export const DIST = `${ROOT}/dist`;
 /** Where the guest's scripts put Deno and the bundle (guest/phase_b.sh). */
 const PLACE_IN_GUEST = "/opt/gomail-test";
 /** Lower than any that there is. */
 const LOWER_VERSION = "0.0.1~test";
 
-export interface Packages {
-  /** Built anew when none is named. */
-  deb?: string | undefined;
+export async function build(): Promise<void> {
+  for (const step of ["compile", "deb"]) {
+    await run(Deno.execPath(), ["run", "-A", `${ROOT}/packaging/build/${step}.ts`], { cwd: ROOT });
+  }
 }
 
 async function newestPackage(): Promise<string> {
-  await run(Deno.execPath(), ["run", "-A", `${ROOT}/packaging/build/deb.ts`], { cwd: ROOT });
   const found: { path: string; mtime: number }[] = [];
   for await (const { name } of Deno.readDir(DIST)) {
     if (!/^gomail_.*_amd64\.deb$/.test(name)) continue;
@@ -29,7 +28,9 @@ async function newestPackage(): Promise<string> {
     });
   }
   const [newest] = found.sort((a, b) => b.mtime - a.mtime);
-  if (newest === undefined) throw new Error(`Cannot test a package: none was made in ${DIST}`);
+  if (newest === undefined) {
+    throw new Error("Cannot test a package: there is none, `deno task deb` makes one");
+  }
   return newest.path;
 }
 
@@ -62,18 +63,18 @@ async function isPackagingTest(deb: string, work: string): Promise<boolean> {
   return said.includes("packaging-test runtime");
 }
 
-/** Fills `${work}/in`. */
-export async function stage({ deb }: Packages, work: string): Promise<void> {
+/** Fills `${work}/in` from the newest package in `dist/` and the bundle it was made from. */
+export async function stage(work: string): Promise<void> {
   const input = `${work}/in`;
   await Deno.mkdir(input);
-  const chosen = deb ?? await newestPackage();
-  await Deno.copyFile(chosen, `${input}/new.deb`);
-  await lowerVersion(chosen, `${input}/old.deb`, work);
+  const deb = await newestPackage();
+  await Deno.copyFile(deb, `${input}/new.deb`);
+  await lowerVersion(deb, `${input}/old.deb`, work);
   await run("cp", ["-R", `${ROOT}/tests/vm/guest`, `${DIST}/bundle`, input]);
   await Deno.rename(`${input}/guest/main`, `${input}/main`);
   await Deno.copyFile(Deno.execPath(), `${input}/deno`);
   await Deno.chmod(`${input}/deno`, 0o755);
   await Deno.writeTextFile(`${input}/deno_args`, denoArgs());
-  const runner = await isPackagingTest(chosen, work) ? "deno" : "executable";
+  const runner = await isPackagingTest(deb, work) ? "deno" : "executable";
   await Deno.writeTextFile(`${input}/settings`, `PHASE_B_BY=${runner}\n`);
 }

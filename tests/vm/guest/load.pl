@@ -1,17 +1,15 @@
-# load.pl HOST PORT PREFIX FILE: sends mail after mail, a connection each, until FILE.stop is there. FILE.log gets a
-# line for each try:
+# load.pl HOST PORT PREFIX SENDERS FILE: so many at once send mail after mail, a connection each, until FILE.stop is
+# there. FILE.log gets a line for each try:
 #
 #   acknowledged SUBJECT   250 after the data: this mail must never be lost
 #   deferred SUBJECT WHY   the other side ended the session or went away; the same mail is tried again
 #   refused SUBJECT        nobody listened: what socket activation is there to prevent
-#
-# Two senders at once, so that a restart hits mails in the middle as well.
 use strict;
 use warnings;
 use IO::Handle;
 use IO::Socket::INET;
 
-my ($host, $port, $prefix, $file) = @ARGV;
+my ($host, $port, $prefix, $senders, $file) = @ARGV;
 $SIG{PIPE} = "IGNORE";
 open my $log, ">>", "$file.log" or die $!;
 $log->autoflush(1);
@@ -45,8 +43,14 @@ sub deliver {
   return $code;
 }
 
-my $child = fork // die $!;
-my $name = $child ? "a" : "b";
+my $name = 1;
+for my $next (2 .. $senders) {
+  # Each child is one sender; the parent is the first, and waits for the others.
+  if (!(fork // die $!)) {
+    $name = $next;
+    last;
+  }
+}
 my $count = 0;
 while (!-e "$file.stop") {
   my $subject = "$prefix-$name-$count";
@@ -62,10 +66,9 @@ while (!-e "$file.stop") {
   if ($code == 250) {
     print $log "acknowledged $subject\n";
     $count++;
-    select undef, undef, undef, 0.05;
   } else {
     print $log "deferred $subject $code\n";
     select undef, undef, undef, 0.2;
   }
 }
-waitpid $child, 0 if $child;
+1 while wait != -1;
