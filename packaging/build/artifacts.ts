@@ -1,6 +1,7 @@
 /** What lies beside the executable in `dist/`: its bill of materials, and the sums to check a download with. */
 
 import { createHash } from "node:crypto";
+import { librariesIn } from "./copyright.ts";
 import { DIST, ROOT } from "./paths.ts";
 import { sbom } from "./sbom.ts";
 
@@ -11,8 +12,9 @@ const PUBLISHED = /^gomail(?:$|-[a-z0-9_-]+$|_.*\.deb$|\.cdx\.json$)/;
 
 export async function writeSbom(denoVersion: string): Promise<void> {
   const lock = JSON.parse(await Deno.readTextFile(`${ROOT}/deno.lock`));
-  const { imports, version, license } = JSON.parse(await Deno.readTextFile(`${ROOT}/deno.json`));
-  const text = JSON.stringify(sbom({ lock, imports, version, license, denoVersion }), null, 2) + "\n";
+  const { version, license } = JSON.parse(await Deno.readTextFile(`${ROOT}/deno.json`));
+  const inside = (await librariesIn(`${DIST}/bundle`)).map(({ name, version }) => `${name}@${version}`);
+  const text = JSON.stringify(sbom({ lock, inside, version, license, denoVersion }), null, 2) + "\n";
   await Deno.writeTextFile(`${DIST}/${SBOM_FILE}`, text);
 }
 

@@ -3,7 +3,7 @@
  * everything in it and the permissions of `permissions.ts`.
  */
 
-import { parseArgs } from "@std/cli/parse-args";
+import { taskFlags } from "./arguments.ts";
 import { writeSbom, writeSums } from "./artifacts.ts";
 import { type Compiler, fallback, pinnedDeno } from "./compilers.ts";
 import { DIST, ROOT } from "./paths.ts";
@@ -76,8 +76,24 @@ async function compileWith(
     [...compiler.args, "compile", ...flags, ...cross, ...includes, "--output", beside, "main.js"],
     { cwd: bundleDir, env: { ...compiler.env, NO_COLOR: "1" }, quiet: true },
   );
+  if (target === HOST_TARGET) await checkRuntime(beside, compiler.denoVersion);
   await Deno.rename(beside, output);
 }
+
+/** A runtime of another version than the compiler's makes an executable that does not even start. */
+async function checkRuntime(executable: string, wanted: string): Promise<void> {
+  const said = await run(executable, ["version"], { quiet: true }).catch(() => "");
+  const version = /\bDeno ([\d.]+)/.exec(said)?.[1];
+  if (version === wanted) return;
+  await Deno.remove(executable);
+  const found = version === undefined ? "it does not start" : `it runs on Deno ${version}`;
+  throw new Error(
+    `Cannot use this runtime with Deno ${wanted}'s compiler: ${found}; is DENORT_BIN of that version?`,
+  );
+}
+
+/** The compiler's words when its runtime can't be fetched; anything else that goes wrong is no reason to fall back. */
+const NOT_FETCHED = /error sending request|dns error|client error|timed out|HTTP status/i;
 
 function warnOfFallback(compiler: Compiler, why: unknown): void {
   const bar = "=".repeat(78);
@@ -110,7 +126,7 @@ export async function compile(target = HOST_TARGET, output = outputFor(target)):
     await compileWith(pinned, bundleDir, target, output);
   } catch (error) {
     // With a runtime that was named, a failure is a failure.
-    if (Deno.env.get("DENORT_BIN")) throw error;
+    if (Deno.env.get("DENORT_BIN") || !NOT_FETCHED.test(String(error))) throw error;
     compiler = await fallback(target, await cacheDir());
     warnOfFallback(compiler, error);
     await compileWith(compiler, bundleDir, target, output);
@@ -129,11 +145,8 @@ async function cacheDir(): Promise<string> {
 }
 
 if (import.meta.main) {
-  const { target, output, _: rest } = parseArgs(Deno.args, { string: ["target", "output"] });
-  if (rest.length > 0) {
-    say("usage: deno task compile [--target TRIPLE] [--output FILE]");
-    Deno.exit(2);
-  }
+  const usage = "usage: deno task compile [--target TRIPLE] [--output FILE]";
+  const { target, output } = taskFlags(usage, { strings: ["target", "output"] });
   try {
     await compile(target as string | undefined, output as string | undefined);
   } catch (error) {

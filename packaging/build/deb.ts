@@ -7,10 +7,10 @@
  * commit's, every owner root's. (The compressor writes the same bytes with any number of threads.)
  */
 
-import { parseArgs } from "@std/cli/parse-args";
 import { createHash } from "node:crypto";
 import { dirname } from "node:path";
 import meta from "../../deno.json" with { type: "json" };
+import { taskFlags } from "./arguments.ts";
 import { writeSums } from "./artifacts.ts";
 import { commitOf, compile, HOST_TARGET, makeBundle, outputFor } from "./compile.ts";
 import { pinnedDeno } from "./compilers.ts";
@@ -138,13 +138,11 @@ export async function buildDeb(options: DebOptions = {}): Promise<string> {
 }
 
 if (import.meta.main) {
-  const { target, executable, version, output, _: rest } = parseArgs(Deno.args, {
-    string: ["target", "executable", "version", "output"],
+  const usage =
+    "usage: deno task deb [--target TRIPLE] [--executable FILE] [--version VERSION] [--output DIR]";
+  const { target, executable, version, output } = taskFlags(usage, {
+    strings: ["target", "executable", "version", "output"],
   });
-  if (rest.length > 0) {
-    say("usage: deno task deb [--target TRIPLE] [--executable FILE] [--version VERSION] [--output DIR]");
-    Deno.exit(2);
-  }
   try {
     await buildDeb({
       target: target as string | undefined,

@@ -33,7 +33,6 @@ export const GRANTS: readonly Grant[] = [
       ...CONFIG_PLACES,
       "/etc/resolv.conf", // The name servers.
       "/etc/hosts",
-      "/proc/net", // Who holds a port, for `doctor`.
     ],
     why: "Its own places, its configuration, and what name resolution and TLS need.",
   },

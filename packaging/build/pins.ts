@@ -1,6 +1,6 @@
 /**
  * What the executable is built with, each version in this one place. The Deno version itself stands in
- * `src/base/runtime.ts`, because the program has to know it too; `tests/packaging/pins_test.ts` holds README and
+ * `src/base/runtime.ts`, because the program has to know it too; `tests/packaging/build_test.ts` holds README and
  * `.ci/run` to it.
  */
 

@@ -9,7 +9,7 @@
 export const OWN_PLACES = ["/var/lib/gomail", "/run/gomail", "/var/backups/gomail"];
 
 /** A downloaded executable runs where it lies, with its data beside it; the demo lives in the temporary directory. */
-export const TRY_OUT_PLACES = [".", "/tmp", "/var/tmp"];
+export const TRY_OUT_PLACES = [".", "/tmp"];
 
 /** Configuration, certificates and secrets that an administrator puts there: read only. */
 export const CONFIG_PLACES = [
@@ -21,7 +21,7 @@ export const CONFIG_PLACES = [
 ];
 
 /** Deno's words for a path that the permissions leave out. */
-const OUTSIDE = /^Requires (read|write) access to "(.*?)"/;
+const OUTSIDE = /^Requires (read|write) access to (?:"(.*?)"|<(TMP)>)/;
 
 /** Whether a path is outside, and in which way. */
 export function outsideAccess(error: unknown): "read" | "write" | null {
@@ -35,14 +35,17 @@ const WHERE = {
 } as const;
 
 const REMEDY = {
-  read: "put a copy below /etc/gomail, or give a config on standard input (`--config - < FILE`)",
+  read: "put a copy below /etc/gomail",
   write: `use ${OWN_PLACES[0]}, a path below the working directory, or a bind mount of the other disk there`,
 } as const;
 
 /** The error's message; for a path outside, one that says so in place of the runtime's advice to compile anew. */
 export function plainMessage(error: Error): string {
   const access = outsideAccess(error);
-  const path = OUTSIDE.exec(error.message)?.[2];
+  const [, , path, temporary] = OUTSIDE.exec(error.message) ?? [];
+  if (temporary) {
+    return `the temporary directory is ${WHERE.write}: set TMPDIR to /tmp, or to a directory below it`;
+  }
   return access === null || path === undefined
     ? error.message
     : `${path} is ${WHERE[access]}: ${REMEDY[access]}`;
@@ -76,6 +79,12 @@ export function fileProblem(path: string, error: unknown): FileProblem {
   const isDirectory = error instanceof Error && /is a directory/i.test(error.message);
   return { reason: isDirectory ? "it is a directory" : "input/output error", remedy: readable };
 }
+
+/** The same for a socket that is to be bound or called: its place is all that can be mended. */
+export const SOCKET_OUTSIDE = {
+  reason: "is outside the places that this executable may touch",
+  remedy: `use a socket below ${OWN_PLACES[1]}, or one on a loopback port`,
+} as const;
 
 /** For a place that will be written to later: what is wrong with it, or null when it is inside. */
 export function outsideToWrite(path: string): FileProblem | null {

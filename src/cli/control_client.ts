@@ -4,6 +4,7 @@
  */
 
 import { messageOf } from "../base/errors.ts";
+import { outsideAccess, SOCKET_OUTSIDE } from "../base/places.ts";
 import { printable } from "../base/printable.ts";
 import { CommandError } from "./command.ts";
 
@@ -57,6 +58,10 @@ async function probe(socketPath: string): Promise<void> {
       throw new CommandError(
         `Cannot reach the daemon: ${shown} is not open to this user; use sudo, or join the socket's group`,
       );
+    }
+    if (outsideAccess(error)) {
+      const { reason, remedy } = SOCKET_OUTSIDE;
+      throw new CommandError(`Cannot reach the daemon: ${shown} ${reason}: ${remedy}`);
     }
     throw new CommandError(`Cannot reach the daemon: ${printable(messageOf(error))}`);
   }

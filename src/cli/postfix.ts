@@ -171,7 +171,7 @@ async function run(invocation: Invocation): Promise<number> {
 export const postfixCommand: Command = {
   name: "postfix",
   summary: "Prints the commands that put Postfix in front, take it away, or say what differs",
-  usage: "[--lmtp] [--check [--json]|--undo]",
+  usage: "[--lmtp] [--postscreen] [--service NAME] [--check [--json]|--undo]",
   flags: [
     { name: "lmtp", kind: "switch", summary: "after the queue by LMTP, instead of before it as a filter" },
     {

@@ -5,7 +5,7 @@
  */
 
 import { tokenWeakness } from "../base/secret.ts";
-import { outsideToWrite } from "../base/places.ts";
+import { outsideToWrite, SOCKET_OUTSIDE } from "../base/places.ts";
 import { checkDoors } from "./check_doors.ts";
 import { checkRuntime } from "./check_runtime.ts";
 import { checkWebhooks } from "./check_webhooks.ts";
@@ -70,7 +70,8 @@ function checkPlaces(config: Config, found: Findings): void {
   }
   for (const name of ["data_dir", "control_socket"] as const) {
     const outside = outsideToWrite(config[name]);
-    if (outside) found.problem(name, config[name], outside.reason, outside.remedy);
+    const { reason, remedy } = name === "data_dir" ? outside ?? SOCKET_OUTSIDE : SOCKET_OUTSIDE;
+    if (outside) found.problem(name, config[name], reason, remedy);
     if (config[name].startsWith("/")) continue;
     const problem = "is relative: it depends on the directory GoMail is started in";
     found.warning(name, config[name], problem, "write the whole path");

@@ -3,7 +3,7 @@
 import { Buffer } from "node:buffer";
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { inRanges } from "../base/address.ts";
-import { fileProblem } from "../base/places.ts";
+import { fileProblem, outsideToWrite, SOCKET_OUTSIDE } from "../base/places.ts";
 import type { Findings, Surroundings } from "./findings.ts";
 import { parseListen } from "./notation.ts";
 import { isLoopbackHost } from "./private_host.ts";
@@ -61,6 +61,9 @@ function checkCollisions(config: Config, found: Findings): void {
         continue;
       }
       checkSocketPath(key, address.path, found);
+      if (outsideToWrite(address.path)) {
+        found.problem(key, entry, SOCKET_OUTSIDE.reason, SOCKET_OUTSIDE.remedy);
+      }
       const other = sockets.get(address.path);
       if (other !== undefined) {
         found.problem(key, entry, `is the same socket as ${other}`, "use another path");

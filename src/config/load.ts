@@ -5,7 +5,7 @@
  */
 
 import { nearest } from "../base/nearest.ts";
-import { fileProblem } from "../base/places.ts";
+import { fileProblem, outsideAccess } from "../base/places.ts";
 import { printable } from "../base/printable.ts";
 import { type Environment, envLayer, fileLayer, flagLayer, type Layer, mergeLayers } from "./layers.ts";
 import { LEGACY_KEYS, replaceLegacy } from "./legacy.ts";
@@ -76,11 +76,12 @@ function readConfigFile(input: LoadInput, found: Gathered): Layer {
       if (error instanceof Deno.errors.NotFound && named === undefined) continue;
       const isMissing = error instanceof Deno.errors.NotFound;
       const { reason, remedy } = fileProblem(path, error);
+      const piped = outsideAccess(error) ? ", or give it on standard input (`--config - < FILE`)" : "";
       found.isRead = false;
       found.problems.push({
         path: printable(path),
         problem: isMissing ? "does not exist" : `cannot be read: ${printable(reason)}`,
-        remedy: isMissing ? "name an existing file, or /dev/null for none" : remedy,
+        remedy: isMissing ? "name an existing file, or /dev/null for none" : remedy + piped,
         ...(named !== undefined && { source: namedBy }),
       });
       return new Map();

@@ -1,6 +1,6 @@
 /** `postfix`: what it prints for which config, what it reads, and that nothing in a config becomes a command. */
 
-import { assert, assertEquals, assertNotMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertNotMatch, assertStringIncludes } from "@std/assert";
 import { quote } from "../../src/cli/postfix/commands.ts";
 import { readPostconf } from "../../src/cli/postfix/postconf.ts";
 import { test } from "../support/test.ts";
@@ -82,13 +82,22 @@ test("postfix uses the config's certificate, versions and limits", async () => {
   assertStringIncludes(huge.out, "'mailbox_size_limit = 0' \\\n  'virtual_mailbox_limit = 0'\n");
 });
 
+test("postfix refuses a socket that Postfix, locked into its queue directory, can't see", async () => {
+  const ran = await postfix("--primary-domain example.com --proxy-listen unix:/run/gomail/filter");
+  assertEquals([ran.code, ran.out], [1, ""]);
+  assertMatch(
+    ran.err,
+    /Postfix sees sockets below \/var\/spool\/postfix\/ only; name a loopback port such as 127/,
+  );
+});
+
 test("postfix names doors and the smarthost as Postfix writes them", async () => {
   const shown: [flags: string, text: string][] = [
     ["--proxy-listen [::1]:10025", "smtpd_proxy_filter=[::1]:10025'"],
     ["--proxy-listen [::1]:10025", "'relay_transport = relay:[::1]:10025'"],
     ["--proxy-listen [::]:10025", "smtpd_proxy_filter=127.0.0.1:10025'"],
     ["--proxy-listen unix:/var/spool/postfix/gomail/proxy", "smtpd_proxy_filter=unix:gomail/proxy'"],
-    ["--lmtp --lmtp-listen unix:/run/gomail/lmtp", "'relay_transport = lmtp:unix:/run/gomail/lmtp'"],
+    ["--lmtp --lmtp-listen unix:/var/spool/postfix/gomail/l", "'relay_transport = lmtp:unix:gomail/l'"],
     ["--outbound-smarthost [::1]:10026", "-M '[::1]:10026/inet=[::1]:10026 inet n - y - - smtpd"],
     ["--outbound-smarthost [::1]:10026", "-o mynetworks=[::1]/128 "],
     ["--outbound-smarthost localhost:10026", "-M '127.0.0.1:10026/inet="],

@@ -21,6 +21,7 @@ async function narrow(
   cwd: string,
   args: string[],
   input = "",
+  env: Record<string, string> = {},
 ): Promise<{ code: number; out: string; err: string }> {
   const child = new Deno.Command(Deno.execPath(), {
     args: ["run", "--no-check", "--cached-only", ...narrowFlags(), `${ROOT}main.ts`, ...args],
@@ -28,7 +29,7 @@ async function narrow(
     stdin: "piped",
     stdout: "piped",
     stderr: "piped",
-    env: { NO_COLOR: "1" },
+    env: { NO_COLOR: "1", ...env },
   }).spawn();
   const writer = child.stdin.getWriter();
   await writer.write(new TextEncoder().encode(input));
@@ -71,7 +72,25 @@ test("a path outside is refused with what to do instead", () =>
     assertEquals(socket.code, 1);
     assertMatch(
       socket.err,
-      /^gomail: Cannot reach the daemon: \/usr\/share\/gomail.sock is outside the places .*\n$/,
+      /^gomail: Cannot reach the daemon: \/usr\/share\/gomail.sock is outside the places .*: use a socket below .*\n$/,
+    );
+    const door = await narrow(dir, [
+      "validate",
+      "--config",
+      "/dev/null",
+      ...token,
+      "--lmtp-listen",
+      `unix:${OUTSIDE}/l.sock`,
+    ]);
+    assertMatch(
+      door.out,
+      /lmtp_listen = .*\n {2}is outside the places .*\n {2}-> use a socket below \/run\/gomail/,
+    );
+    const demo = await narrow(dir, ["demo", "--once"], "", { TMPDIR: OUTSIDE });
+    assertEquals(demo.code, 1);
+    assertMatch(
+      demo.err,
+      /^gomail: Cannot run the demo: the temporary directory is outside .*: set TMPDIR to \/tmp/,
     );
   }));
 

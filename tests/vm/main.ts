@@ -8,7 +8,7 @@
  * reason, and is a failure where CI is set. The guest's logs stay in `dist/vm/last-*`.
  */
 
-import { parseArgs } from "@std/cli/parse-args";
+import { taskFlags } from "../../packaging/build/arguments.ts";
 import { DIST, ROOT } from "../../packaging/build/paths.ts";
 import { DENO_VERSION } from "../../packaging/build/pins.ts";
 import { run } from "../../packaging/build/process.ts";
@@ -120,11 +120,8 @@ async function test(half: Half): Promise<Counts> {
 }
 
 async function main(): Promise<number> {
-  const { quick, built, _: rest } = parseArgs(Deno.args, { boolean: ["quick", "built"] });
-  if (rest.length > 0) {
-    console.error("Usage: deno task test:vm [--quick] [--built]");
-    return 2;
-  }
+  const usage = "usage: deno task test:vm [--quick] [--built]";
+  const { quick, built } = taskFlags(usage, { switches: ["quick", "built"] });
   const half = quick ? QUICK : WHOLE;
   const reason = await obstacle(half);
   let counts: Counts = { passed: 0, failed: 0 };

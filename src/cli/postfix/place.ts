@@ -4,6 +4,7 @@
  */
 
 import { inRanges, parseAddress } from "../../base/address.ts";
+import { outsideToWrite } from "../../base/places.ts";
 import { printable } from "../../base/printable.ts";
 import { parseListen } from "../../config/notation.ts";
 import { isLoopbackHost } from "../../config/private_host.ts";
@@ -43,7 +44,15 @@ export function doorOf(way: Way, listen: readonly string[]): Door {
   const doors = (listen.length === 0 ? [DEFAULT_DOOR[way]] : listen).map((entry) => parseListen(entry)!);
   const door = doors.find((entry) => "host" in entry) ?? doors[0]!;
   if ("path" in door) {
-    const path = door.path.startsWith(QUEUE_DIRECTORY) ? door.path.slice(QUEUE_DIRECTORY.length) : door.path;
+    const isSeen = door.path.startsWith(QUEUE_DIRECTORY);
+    if (!isSeen || outsideToWrite(door.path)) {
+      const why = isSeen ? "GoMail may not go there" : `Postfix sees sockets below ${QUEUE_DIRECTORY} only`;
+      throw new CommandError(
+        `Cannot put Postfix in front of ${printable(door.path)}: ${why}; name a loopback port such as ` +
+          `${DEFAULT_DOOR[way]} in ${way}_listen`,
+      );
+    }
+    const path = door.path.slice(QUEUE_DIRECTORY.length);
     const filter = `unix:${word(path)}`;
     return { filter, transport: way === "lmtp" ? `lmtp:${filter}` : null };
   }

@@ -113,6 +113,13 @@ function restore(names: readonly string[], read: string, write: string): string 
 `;
 }
 
+/** The listener for GoMail's own mail, by its mark: its port may have been another one when it was set up. */
+const OWN_SERVICES = `
+# GoMail's own listener, whatever its port was.
+postconf -P '*/*/syslog_name' 2>/dev/null | sed -n 's|^\\(.*\\)/syslog_name = postfix/gomail$|\\1|p' |
+  while read -r service; do postconf -MX "$service"; done
+`;
+
 /** Takes all of it out again, last things first, each once, however many plans have it. */
 export function undoScript(plans: readonly (readonly Step[])[], notes: ScriptNotes): string {
   const settings = plans.flatMap((steps) => steps.flatMap((step) => step.settings)).reverse();
@@ -124,6 +131,7 @@ export function undoScript(plans: readonly (readonly Step[])[], notes: ScriptNot
     IS_SET_UP +
       `\n${comment("Out of master.cf, and what was set only where nothing was.")}` +
       [...new Set(others)].map((line) => `${line}\n`).join("") +
+      OWN_SERVICES +
       `\n${comment("Out of main.cf, where Postfix's defaults hold again.")}` +
       `postconf -X${names.map((name) => ` \\\n  ${name}`).join("")}\n` +
       `\n${comment("Puts back what had been set before, as the setup kept it.")}` +
