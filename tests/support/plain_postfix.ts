@@ -8,7 +8,7 @@ import { answers, exists, run } from "./postfix.ts";
 import { until } from "./until.ts";
 
 const PORT = 2525;
-const MASTER_MS_MAX = 15_000;
+const MASTER_MS_MAX = 60_000;
 
 export class PlainPostfix {
   #sink: Deno.ChildProcess | null = null;
@@ -117,13 +117,13 @@ notify_classes =
     return await Deno.readTextFile(`${this.dir}/maillog`).catch(() => "");
   }
 
-  /** Every mail that left, as smtp-sink wrote it down. */
+  /** Every mail that left, as smtp-sink wrote it down: with an empty line at its end, once it is whole. */
   async sent(): Promise<string[]> {
     const mails: string[] = [];
     for await (const { name } of Deno.readDir(`${this.dir}/sent`)) {
       mails.push(await Deno.readTextFile(`${this.dir}/sent/${name}`));
     }
-    return mails;
+    return mails.filter((mail) => mail.endsWith("\n\n"));
   }
 
   async stop(): Promise<void> {

@@ -7,8 +7,8 @@
 import { until } from "./until.ts";
 
 const PORT = 2525;
-const MASTER_MS_MAX = 15_000;
-const GREETING_MS_MAX = 5_000;
+const MASTER_MS_MAX = 60_000;
+const GREETING_MS_MAX = 15_000;
 
 export interface PostfixParts {
   /** The filter's door, `host:port`: asked before the queue, while the client waits. */
