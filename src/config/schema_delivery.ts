@@ -30,6 +30,7 @@ export const EVENT_NAMES = [
   "mail.bounced",
   "mail.complained",
   "mail.dropped",
+  "mail.unsubscribed",
 ] as const;
 
 /** `*`, `*@domain` or an exact address, its domain in lower-case A-labels; null for anything else. */

@@ -75,6 +75,10 @@ function settlementOf(
     const error = oneLine(outcome.error);
     return { settlement: { kind: "dead", at, code: outcome.code, error }, endpoint: "alive", error };
   }
+  if (outcome?.kind === "dropped") {
+    const error = oneLine(outcome.error);
+    return { settlement: { kind: "dropped", at, code: null, error }, endpoint: "unknown", error };
+  }
   // Ended by our own drain: put back as if it had not been tried.
   if (signal.aborted) return { settlement: { kind: "released" }, endpoint: "unknown", error: null };
   const code = outcome?.code ?? null;

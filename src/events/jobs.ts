@@ -18,6 +18,8 @@ export interface JobSource {
   addresses: readonly string[];
   /** Wall clock, milliseconds. */
   now: number;
+  /** ULID of an event that a message can have several of; mail.received is one for each message. */
+  eventId?: string | undefined;
 }
 
 /** The configured routes, then everything else to `webhook_url`, if that is set. */
@@ -37,10 +39,10 @@ export function routeFor(routes: readonly Route[], address: string): Route | und
   });
 }
 
-/** Stable over retries, restarts and replays; unique for each message and route: the webhook-id. */
-export function jobId(event: string, messageId: string, match: string): string {
+/** Stable over retries, restarts and replays; unique for each message (or event) and route: the webhook-id. */
+export function jobId(event: string, id: string, match: string): string {
   const digest = createHash("sha256").update(`${event}\n${match}`).digest("hex");
-  return `evt_${messageId}_${digest.slice(0, 8)}`;
+  return `evt_${id}_${digest.slice(0, 8)}`;
 }
 
 export function jobsFor(source: JobSource, config: RouteConfig): NewJob[] {
@@ -55,7 +57,7 @@ export function jobsFor(source: JobSource, config: RouteConfig): NewJob[] {
       continue;
     }
     byMatch.set(route.match, {
-      id: jobId(source.event, source.messageId, route.match),
+      id: jobId(source.event, source.eventId ?? source.messageId, route.match),
       carrier: "webhook",
       lane: route.match,
       event: source.event,

@@ -135,6 +135,9 @@ async function stages(
 
   await deps.store.addMessage({
     id,
+    direction: "inbound",
+    outbound: null,
+    report: null,
     requestId,
     receivedAt,
     mailFrom: envelope.mailFrom,

@@ -81,6 +81,9 @@ export interface DomainRow {
 /** What nobody searches for: kept as one JSON text (see migrations/v001_initial.ts for why). */
 type Details = Pick<
   MessageRecord,
+  | "direction"
+  | "outbound"
+  | "report"
   | "requestId"
   | "subject"
   | "messageIdHeader"
@@ -114,6 +117,9 @@ function isUtf8(bytes: Uint8Array): boolean {
 export function newMessageRow(message: NewMessage, blobPath: string | null): NewMessageRow {
   const { body, utf8 } = message.spooled;
   const details: Details = {
+    direction: message.direction,
+    outbound: message.outbound,
+    report: message.report,
     requestId: message.requestId,
     subject: message.subject,
     messageIdHeader: message.messageIdHeader,
@@ -167,6 +173,10 @@ export function messageRecord(row: MessageRow): MessageRecord {
   const details = parse<Details>(row.details);
   return {
     id: row.id,
+    // Rows of the first version have none of the three.
+    direction: details.direction ?? "inbound",
+    outbound: details.outbound ?? null,
+    report: details.report ?? null,
     requestId: details.requestId,
     receivedAt: row.received_at,
     mailFrom: row.mail_from,
@@ -221,6 +231,8 @@ export function claimedJob(row: ClaimRow, dataDir: string): ClaimedJob {
     ...jobRecord(row.job),
     message: messageRecord(row.message),
     raw: rawMessage(row.raw, dataDir),
+    details: null,
+    suppressed: null,
   };
 }
 

@@ -22,9 +22,14 @@ import {
 } from "./records.ts";
 import { Spool } from "./spool.ts";
 import type {
+  AttemptRecord,
   CarrierName,
   ClaimedJob,
+  DkimKeyRecord,
   DomainRecord,
+  Effects,
+  EventRecord,
+  IdempotencyKey,
   JobAction,
   JobFilter,
   JobRecord,
@@ -39,6 +44,10 @@ import type {
   Settlement,
   SpoolWriter,
   Store,
+  StsPolicyRecord,
+  SubmitResult,
+  SuppressionReason,
+  SuppressionRecord,
 } from "./types.ts";
 import type { Link, RowPage, RowQuery, VerbArgs, VerbName, VerbResult } from "./verbs.ts";
 
@@ -198,6 +207,75 @@ export class Vault implements Store {
   async actOnJobs(action: JobAction, filter: JobFilter, now: number, dryRun: boolean): Promise<number> {
     checkIds(filter);
     return await this.#call("actOnJobs", action, filter, now, dryRun);
+  }
+
+  submit(_message: NewMessage, _idempotency: IdempotencyKey | null): Promise<SubmitResult> {
+    throw new Error("not yet");
+  }
+
+  recallKey(_key: string, _now: number): Promise<Pick<IdempotencyKey, "bodyHash" | "answer"> | null> {
+    throw new Error("not yet");
+  }
+
+  dropJobs(_drops: { jobId: string; effects: Effects }[]): Promise<number> {
+    throw new Error("not yet");
+  }
+
+  listAttempts(_jobId: string): Promise<AttemptRecord[]> {
+    throw new Error("not yet");
+  }
+
+  countUnsent(_senderDomain: string, _before: number): Promise<number> {
+    throw new Error("not yet");
+  }
+
+  listEvents(
+    _query: PageQuery & { messageId?: string | undefined },
+  ): Promise<{ items: EventRecord[]; nextCursor: string }> {
+    throw new Error("not yet");
+  }
+
+  addEffects(_effects: Effects): Promise<void> {
+    throw new Error("not yet");
+  }
+
+  listSuppressions(
+    _filter: { address?: string | undefined; reason?: SuppressionReason | undefined },
+    _page: PageQuery,
+  ): Promise<Page<SuppressionRecord>> {
+    throw new Error("not yet");
+  }
+
+  findSuppressed(_addresses: string[]): Promise<SuppressionRecord[]> {
+    throw new Error("not yet");
+  }
+
+  addSuppression(_suppression: SuppressionRecord): Promise<boolean> {
+    throw new Error("not yet");
+  }
+
+  removeSuppression(_address: string): Promise<boolean> {
+    throw new Error("not yet");
+  }
+
+  listDkimKeys(_domain?: string): Promise<DkimKeyRecord[]> {
+    throw new Error("not yet");
+  }
+
+  addDkimKeys(_keys: DkimKeyRecord[]): Promise<boolean> {
+    throw new Error("not yet");
+  }
+
+  updateDkimKeys(_keys: DkimKeyRecord[]): Promise<void> {
+    throw new Error("not yet");
+  }
+
+  getStsPolicy(_domain: string): Promise<StsPolicyRecord | null> {
+    throw new Error("not yet");
+  }
+
+  putStsPolicy(_policy: StsPolicyRecord): Promise<void> {
+    throw new Error("not yet");
   }
 
   countQueue(): Promise<QueueCount[]> {

@@ -34,6 +34,9 @@ testBoth("addMessage() gives every field back", async (store) => {
   await store.addMessage(message);
   const record = await store.getMessage(message.id);
   assertEquals(record, {
+    direction: "inbound",
+    outbound: null,
+    report: null,
     id: message.id,
     requestId: "req-1",
     receivedAt: T0,

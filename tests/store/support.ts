@@ -65,6 +65,9 @@ export function newJob(overrides: Partial<NewJob> = {}): NewJob {
 export function newMessage(overrides: Partial<NewMessage> = {}): NewMessage {
   return {
     id: newId(),
+    direction: "inbound",
+    outbound: null,
+    report: null,
     requestId: "req-1",
     receivedAt: T0,
     mailFrom: "ann@example.com",

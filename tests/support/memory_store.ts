@@ -23,6 +23,9 @@ export function rawOf(text: string | Uint8Array): RawMessage {
 export function messageOf(values: Partial<MessageRecord> = {}): MessageRecord {
   return {
     id: "01J00000000000000000000001",
+    direction: "inbound",
+    outbound: null,
+    report: null,
     requestId: "req-1",
     receivedAt: Date.UTC(2026, 0, 1),
     mailFrom: "alice@sender.example",
@@ -84,6 +87,8 @@ export function jobOf(values: Partial<ClaimedJob> = {}): ClaimedJob {
     lastError: null,
     message: messageOf(),
     raw: rawOf("Subject: Hello\n\nHi\n"),
+    details: null,
+    suppressed: null,
     ...values,
   };
 }

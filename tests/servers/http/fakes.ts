@@ -35,6 +35,9 @@ const authentication: Authentication = {
 };
 
 export const message: MessageRecord = {
+  direction: "inbound",
+  outbound: null,
+  report: null,
   id: ID,
   requestId: "r-1",
   receivedAt: STARTED_AT,
