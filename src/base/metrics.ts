@@ -86,10 +86,12 @@ function beginAtZero(metrics: Omit<Metrics, "registry">): void {
   for (const operation of ["read", "write", "delete"]) {
     for (const status of ["success", "error"]) metrics.storageOperations.inc({ operation, status }, 0);
   }
-  for (const outcome of ["delivered", "deferred", "dead", "released", "error"]) {
-    metrics.deliveryAttempts.inc({ carrier: "webhook", outcome }, 0);
+  for (const carrier of ["webhook", "smtp"]) {
+    for (const outcome of ["delivered", "deferred", "dead", "dropped", "released", "error"]) {
+      metrics.deliveryAttempts.inc({ carrier, outcome }, 0);
+    }
+    metrics.deliveryDuration.zero({ carrier });
   }
-  metrics.deliveryDuration.zero({ carrier: "webhook" });
 }
 
 type CounterOf = <L extends string = never>(n: string, h: string, l?: readonly L[]) => client.Counter<L>;

@@ -8,8 +8,8 @@ import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import type { Metrics } from "../base/metrics.ts";
-import type { ClaimedJob, Settlement } from "../store/types.ts";
-import type { Carrier, Outcome } from "./carrier.ts";
+import type { ClaimedJob, Settlement, Told } from "../store/types.ts";
+import type { Carrier, Ending, Outcome } from "./carrier.ts";
 import { nextAttemptAt } from "./schedule.ts";
 
 export interface AttemptDeps {
@@ -54,10 +54,13 @@ export async function runAttempt(
   }
   const tookMs = clock.monotonic() - startMs;
   const result = settlementOf(deps, job, outcome, signal);
+  if (result.settlement.kind !== "released") {
+    Object.assign(result.settlement, toldOf(deps, job, result.settlement, outcome, tookMs));
+  }
   const label = thrown !== null && result.settlement.kind === "deferred" ? "error" : result.settlement.kind;
   metrics.deliveryAttempts.inc({ carrier: carrier.name, outcome: label });
   metrics.deliveryDuration.observe({ carrier: carrier.name }, tookMs / 1000);
-  writeLine(deps, job, result, tookMs, thrown);
+  writeLine(deps, job, result, tookMs, thrown, outcome?.report?.remote);
   return result;
 }
 
@@ -88,12 +91,55 @@ function settlementOf(
     nowMs: at,
     expiresAtMs: job.expiresAt,
     retryAfterMs: outcome?.retryAfterMs,
+    delaysMs: deps.carrier.retryDelaysMs,
     random: deps.random,
   });
   const settlement: Settlement = dueAt === null
     ? { kind: "dead", at, code, error: oneLine(`Gave up at the age limit; last: ${error}`) }
     : { kind: "deferred", at, code, error, dueAt };
-  return { settlement, endpoint: outcome ? "failing" : "unknown", quietMs: outcome?.retryAfterMs, error };
+  const endpoint = outcome === null ? "unknown" : outcome.alive ? "alive" : "failing";
+  return { settlement, endpoint, quietMs: outcome?.quietMs ?? outcome?.retryAfterMs, error };
+}
+
+/**
+ * What is kept with the ending: the carrier's events, and the transcript. A carrier that fails here is our bug, and
+ * the outcome stands all the same: a mail that was delivered must not go out again because nobody could say so.
+ */
+function toldOf(
+  deps: AttemptDeps,
+  job: ClaimedJob,
+  ending: Ending,
+  outcome: Outcome | null,
+  tookMs: number,
+): Told {
+  const report = outcome?.report;
+  return {
+    effects: effectsOf(deps, job, ending, outcome),
+    attempt: report && {
+      number: job.attempts + 1,
+      at: ending.at,
+      tookMs: Math.round(tookMs),
+      outcome: ending.kind,
+      code: ending.code,
+      remote: report.remote,
+      transcript: report.transcript,
+    },
+  };
+}
+
+/** The carrier's events for this ending; none when it has none, or when it fails to make them. */
+export function effectsOf(
+  { carrier, log }: Pick<AttemptDeps, "carrier" | "log">,
+  job: ClaimedJob,
+  ending: Ending,
+  outcome: Outcome | null,
+): Told["effects"] {
+  try {
+    return carrier.effectsOf?.(job, ending, outcome);
+  } catch (error) {
+    log.error("Cannot tell of a delivery outcome", { job_id: job.id, message_id: job.messageId, error });
+    return undefined;
+  }
 }
 
 /** One line for each attempt, whatever came of it. */
@@ -103,6 +149,7 @@ function writeLine(
   result: AttemptResult,
   tookMs: number,
   thrown: string | null,
+  remote: string | null | undefined,
 ): void {
   const { settlement } = result;
   const fields = {
@@ -112,6 +159,8 @@ function writeLine(
     carrier: job.carrier,
     route: job.lane,
     event: job.event,
+    recipient: job.carrier === "smtp" ? job.recipients[0] : undefined,
+    remote: remote ?? undefined,
     outcome: settlement.kind,
     code: "code" in settlement ? settlement.code : undefined,
     attempt: job.attempts + 1,

@@ -9,6 +9,8 @@
  *   written is kept and written later; it holds its place meanwhile, so a dead store stops the claiming.
  * - Due times are wall clock, timers are monotonic and never sleep over 30 s: a clock stepped forward is noticed
  *   soon. A step back would strand what was deferred before (clock_watch.ts).
+ * - Where the carrier has a limit over all endpoints, lanes that find no room wait in line: what ends next makes
+ *   room for the first of them, so that one busy destination does not keep out all others.
  * - A wake-up while looking makes it look once more, however many there were.
  */
 
@@ -44,6 +46,10 @@ export class CarrierQueue {
   readonly #stop = new AbortController();
   readonly #settler: Settler;
   readonly #clockWatch: ClockWatch;
+  /** Lanes with due jobs that the limit over all endpoints keeps waiting, first come first served. */
+  readonly #waiting = new Set<string>();
+  /** Jobs claimed, or room for them promised, over all endpoints. */
+  #held = 0;
   #looking = false;
   #lookAgain = false;
   #timer: Timer | null = null;
@@ -152,8 +158,11 @@ export class CarrierQueue {
       lane.endpoint = endpoint;
       endpoint.lanes.add(lane.name);
     }
-    const room = endpoint.room(clock.monotonic(), carrier.concurrencyMax(endpoint.name));
-    if (room === 0) return void this.#sleepUntilProbe(endpoint);
+    const wanted = endpoint.room(clock.monotonic(), carrier.concurrencyMax(endpoint.name));
+    if (wanted === 0) return void this.#sleepUntilProbe(endpoint);
+    const room = Math.min(wanted, (carrier.attemptsMax ?? Infinity) - this.#held);
+    if (room <= 0) return void this.#waiting.add(lane.name);
+    this.#held += room;
     lane.claiming = true;
     // Before the claim: a look that finds more meanwhile sets it again.
     lane.more = false;
@@ -166,6 +175,7 @@ export class CarrierQueue {
     try {
       const jobs = await store.claim(carrier.name, lane.name, clock.now(), room);
       endpoint.queue.push(...jobs);
+      this.#held += jobs.length;
       if (jobs.length >= room) lane.more = true;
     } catch (error) {
       log.warn("Cannot claim jobs: store failed", { carrier: carrier.name, error: messageOf(error) });
@@ -173,11 +183,23 @@ export class CarrierQueue {
       this.#sleep(STORE_RETRY_MS);
     } finally {
       endpoint.reserved -= room;
+      this.#held -= room;
       lane.claiming = false;
     }
     if (this.#stop.signal.aborted) return this.#releaseQueue(endpoint);
+    this.#feedWaiting();
     this.#dispatch(endpoint);
     this.#forgetIdle(lane.endpoint);
+  }
+
+  /** Room has come free: those that wait for it claim before anybody claims again. */
+  #feedWaiting(): void {
+    for (const name of [...this.#waiting]) {
+      if (this.#held >= (this.#deps.carrier.attemptsMax ?? Infinity)) return;
+      this.#waiting.delete(name);
+      const lane = this.#lanes.get(name);
+      if (lane) this.#refill(lane);
+    }
   }
 
   // --- attempts
@@ -207,7 +229,9 @@ export class CarrierQueue {
     endpoint.inFlight++;
     const result = await runAttempt(this.#deps, job, this.#attempts.signal);
     endpoint.inFlight--;
+    this.#held--;
     this.#learn(endpoint, probe, result);
+    this.#feedWaiting();
     endpoint.settling++;
     // The slot is free now; the outcome's way to disk is not the endpoint's time.
     this.#dispatch(endpoint);
@@ -247,6 +271,7 @@ export class CarrierQueue {
 
   #releaseQueue(endpoint: Endpoint): void {
     for (const job of endpoint.queue.splice(0)) {
+      this.#held--;
       // They are still due: asked for again when the endpoint is.
       const lane = this.#lanes.get(job.lane);
       if (lane) lane.more = true;

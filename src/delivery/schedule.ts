@@ -4,8 +4,15 @@
  * failed together from coming back together.
  */
 
-const RETRY_DELAYS_MS = [5_000, 30_000, 2 * 60_000, 10 * 60_000, 30 * 60_000];
 const RETRY_DELAY_MS_LAST = 60 * 60_000;
+const RETRY_DELAYS_MS: readonly number[] = [
+  5_000,
+  30_000,
+  2 * 60_000,
+  10 * 60_000,
+  30 * 60_000,
+  RETRY_DELAY_MS_LAST,
+];
 const JITTER = 0.2;
 
 /** What a receiver may ask for with Retry-After. "0" must not become a loop, nor a typing error a lost week. */
@@ -17,7 +24,7 @@ export function clampRetryAfter(wantedMs: number): number {
   return Math.min(Math.max(RETRY_AFTER_MS_MIN, wantedMs), RETRY_AFTER_MS_MAX);
 }
 
-/** No due time lies further ahead than this: a later one was written under a wrong clock. */
+/** No due time of these steps lies further ahead than this: a later one was written under a wrong clock. */
 export const DUE_AHEAD_MS_MAX = RETRY_DELAY_MS_LAST * (1 + JITTER);
 
 export interface RetryQuestion {
@@ -27,6 +34,8 @@ export interface RetryQuestion {
   expiresAtMs: number;
   /** What the other side asked for, if it did. */
   retryAfterMs?: number | undefined;
+  /** Waits after the first, second, ... failure, at least one; the last one repeats. Default: webhooks'. */
+  delaysMs?: readonly number[] | undefined;
   /** 0 to 1, as Math.random(). */
   random: () => number;
 }
@@ -38,7 +47,8 @@ export interface RetryQuestion {
 export function nextAttemptAt(question: RetryQuestion): number | null {
   const { attempts, nowMs, expiresAtMs, retryAfterMs, random } = question;
   if (nowMs >= expiresAtMs) return null;
-  const stepMs = RETRY_DELAYS_MS[Math.max(1, attempts) - 1] ?? RETRY_DELAY_MS_LAST;
+  const { delaysMs = RETRY_DELAYS_MS } = question;
+  const stepMs = delaysMs[Math.max(1, attempts) - 1] ?? delaysMs.at(-1) ?? RETRY_DELAY_MS_LAST;
   const jitteredMs = stepMs * (1 + JITTER * (2 * random() - 1));
   // The receiver's wish replaces the step: no sooner, and with jitter on top so that not all come at once, but
   // with that no later than the hour that is promised either.

@@ -7,7 +7,8 @@
 import { sleep } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { ClaimedJob, Settlement, Store } from "../store/types.ts";
-import { type AttemptDeps, oneLine } from "./attempt.ts";
+import { type AttemptDeps, effectsOf, oneLine } from "./attempt.ts";
+import type { Ending } from "./carrier.ts";
 
 /** The store's verbs that the engine uses. */
 export type QueueStore = Pick<Store, "dueLanes" | "nextDueAt" | "claim" | "settle" | "actOnJobs">;
@@ -59,12 +60,11 @@ export class Settler {
       const expired = jobs.filter((job) => job.expiresAt <= at);
       for (const job of expired) this.#writeLine(job, error);
       await Promise.all(
-        jobs.map((job) =>
-          this.settle(
-            job,
-            job.expiresAt <= at ? { kind: "dead", at, code: null, error } : { kind: "released" },
-          )
-        ),
+        jobs.map((job) => {
+          if (job.expiresAt > at) return this.settle(job, { kind: "released" });
+          const ending: Ending = { kind: "dead", at, code: null, error };
+          return this.settle(job, { ...ending, effects: effectsOf(this.#deps, job, ending, null) });
+        }),
       );
       if (expired.length < EXPIRED_BATCH) return;
     }

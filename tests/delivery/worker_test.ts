@@ -26,6 +26,9 @@ class FakeCarrier implements Carrier {
   /** What comes of an attempt; by default a yes at once. */
   answer: (job: ClaimedJob, signal: AbortSignal) => Outcome | Promise<Outcome> = () => DONE;
   endpointOf = (lane: string) => lane;
+  attemptsMax?: number;
+  retryDelaysMs?: readonly number[];
+  effectsOf?: Carrier["effectsOf"] & object;
 
   concurrencyMax(): number {
     return CONCURRENCY;
@@ -449,4 +452,112 @@ test("A million wake-ups are one look, and an idle engine sleeps", () =>
     const before = store.calls["dueLanes"] ?? 0;
     await clock.advance(300_000);
     assertLess((store.calls["dueLanes"] ?? 0) - before, 12);
+  }));
+
+test("A limit over all endpoints is held, and lanes take turns under it", () =>
+  withEngine(async ({ store, carrier, engine, clock }) => {
+    carrier.attemptsMax = 6;
+    let running = 0;
+    let most = 0;
+    carrier.answer = async () => {
+      most = Math.max(most, ++running);
+      await new Promise<void>((resolve) => clock.timer(100, resolve));
+      running--;
+      return DONE;
+    };
+    store.add(...many(60, { lane: "busy.example" }));
+    for (let n = 0; n < 10; n++) store.add({ id: `other-${n}`, lane: `other-${n}.example` });
+    engine.start();
+    await settle();
+    for (let ms = 0; ms < 600; ms += 100) await clock.advance(100);
+    assertLess(most, 7);
+    assertEquals(
+      carrier.attempts.filter((id) => id.startsWith("other-")).length,
+      10,
+      "the others had their turn",
+    );
+    for (let ms = 0; ms < 3_000; ms += 100) await clock.advance(100);
+    assertEquals(store.count("delivered"), 70);
+  }));
+
+test("A place that answers properly keeps its breaker closed, however many of its jobs wait", () =>
+  withEngine(async ({ store, carrier, engine, clock }) => {
+    carrier.answer = () => ({ kind: "deferred", code: 450, error: "450 4.2.0 Greylisted", alive: true });
+    store.add(...many(30, { lane: "grey.example" }));
+    engine.start();
+    await clock.advance(1_000);
+    assertEquals(carrier.attempts.length, 30);
+    assertEquals(engine.status().paused, []);
+  }));
+
+test("A carrier's own steps are waited, and its wish for quiet holds for the whole place", () =>
+  withEngine(async ({ store, carrier, engine, clock }) => {
+    carrier.retryDelaysMs = [60_000, 300_000];
+    carrier.answer = (job) =>
+      job.id === "first" ? { kind: "deferred", code: 421, error: "421 Closing", quietMs: 20_000 } : DONE;
+    store.add({ id: "first" });
+    engine.start();
+    await settle();
+    store.add({ id: "second" });
+    engine.wake();
+    await clock.advance(15_000);
+    assertEquals(carrier.attempts, ["first"]);
+    await clock.advance(10_000);
+    assertEquals(carrier.attempts, ["first", "second"]);
+    await clock.advance(30_000);
+    assertEquals(carrier.attempts, ["first", "second"], "a minute is not over");
+    await clock.advance(10_000);
+    assertEquals(carrier.attempts, ["first", "second", "first"]);
+  }));
+
+test("What an outcome causes is settled with it: its events, and the transcript", () =>
+  withEngine(async ({ store, carrier, engine, clock }) => {
+    const report = { response: null, remote: "mx.example[192.0.2.1]:25", transcript: "> QUIT" };
+    carrier.answer = () => ({ kind: "failed", code: 550, error: "550 5.1.1 No such user", report });
+    carrier.effectsOf = (job, ending) => ({
+      events: [],
+      suppressions: [{
+        address: job.recipients[0]!,
+        reason: "bounce",
+        messageId: job.messageId,
+        detail: ending.kind,
+        createdAt: ending.at,
+      }],
+    });
+    store.add({ id: "job-1" });
+    engine.start();
+    await clock.advance(100);
+    const [settlement] = store.settlements;
+    assert(settlement?.kind === "dead");
+    assertEquals(settlement.effects?.suppressions[0]?.detail, "dead");
+    assertEquals(settlement.attempt?.transcript, "> QUIT");
+    assertEquals(settlement.attempt?.number, 1);
+  }));
+
+test("A carrier that fails to tell of an outcome does not undo it", () =>
+  withEngine(async ({ store, carrier, engine, clock, lines }) => {
+    carrier.effectsOf = () => {
+      throw new Error("bug");
+    };
+    store.add({ id: "job-1" });
+    engine.start();
+    await clock.advance(100);
+    assertEquals(store.count("delivered"), 1);
+    assertEquals(lines.filter((line) => line.level === "error").length, 1);
+  }));
+
+test("A job given up behind an open breaker is told of as well", () =>
+  withEngine(async ({ store, carrier, engine, clock }) => {
+    const told: string[] = [];
+    carrier.answer = () => FAILED;
+    carrier.effectsOf = (job, ending, outcome) => {
+      if (ending.kind === "dead") told.push(`${job.id} ${outcome === null ? "unattempted" : "attempted"}`);
+      return { events: [], suppressions: [] };
+    };
+    store.add(...many(40, { expiresAt: clock.now() + 60_000 }));
+    engine.start();
+    await clock.advance(120_000);
+    assertEquals(store.count("dead"), 40);
+    assertEquals(told.length, 40);
+    assert(told.some((line) => line.endsWith("unattempted")));
   }));

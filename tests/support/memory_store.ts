@@ -98,6 +98,8 @@ export class MemoryStore implements QueueStore {
   readonly claimed = new Set<string>();
   /** Calls by verb. */
   readonly calls: Record<string, number> = {};
+  /** What was settled, in order. */
+  readonly settlements: Settlement[] = [];
   /** While true every verb rejects. */
   failing = false;
   /** Most jobs of a lane claimed at once, ever. */
@@ -143,6 +145,7 @@ export class MemoryStore implements QueueStore {
   async settle(jobId: string, settlement: Settlement): Promise<void> {
     this.#called("settle");
     this.claimed.delete(jobId);
+    this.settlements.push(settlement);
     const job = this.jobs.get(jobId);
     if (!job || settlement.kind === "released") return;
     job.attempts++;

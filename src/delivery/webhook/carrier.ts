@@ -14,6 +14,7 @@ import type { Logger } from "../../base/log.ts";
 import { VERSION } from "../../base/version.ts";
 import type { Config } from "../../config/schema.ts";
 import { routesOf } from "../../events/jobs.ts";
+import { outboundPayload } from "../../events/outbound.ts";
 import type { PayloadInput } from "../../events/types.ts";
 import type { ClaimedJob } from "../../store/types.ts";
 import type { Carrier, Outcome } from "../carrier.ts";
@@ -108,6 +109,10 @@ class WebhookCarrier implements Carrier {
 
   async #build(job: ClaimedJob, signal: AbortSignal): Promise<Uint8Array> {
     const { config, baseUrl, urlKey, clock, log } = this.#deps;
+    if (job.details !== null) {
+      const payload = outboundPayload(job.event, job.message, job.details, job.createdAt);
+      return new TextEncoder().encode(JSON.stringify(payload));
+    }
     const input: PayloadInput = {
       record: job.message,
       raw: job.raw,
