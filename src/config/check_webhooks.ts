@@ -43,7 +43,7 @@ function checkRoutes(config: Config, found: Findings): void {
       found.warning(`routes[${i}].match`, route.match, problem, "move it up, or remove it");
     }
     if (route.on_reject === "bounce") {
-      const problem = "is accepted, has no effect before outgoing mail (not in this version)";
+      const problem = "is accepted, and means drop: this version makes no bounces";
       found.warning(`routes[${i}].on_reject`, "bounce", problem, "keep it for later, or remove it");
     }
   });

@@ -151,7 +151,7 @@ const webhookKeys = {
   ),
 };
 
-/** Outgoing mail is a later version: these are read and kept, and `awaits` makes a warning of each. */
+/** How mail goes out, and what it is signed with besides the keys that `dkim generate` makes. */
 const outboundKeys = {
   outbound_transport: key(choice("postfix", "direct").prefault("postfix"), {
     description:
@@ -159,49 +159,42 @@ const outboundKeys = {
     group: "Outgoing mail",
     kind: "choice",
     example: "postfix",
-    awaits: "outgoing mail",
   }),
   outbound_smarthost: key(hostAndPort.prefault("127.0.0.1:10026"), {
-    description: "The smarthost.",
+    description: "The smarthost, for outbound_transport postfix.",
     group: "Outgoing mail",
     kind: "text",
     example: "127.0.0.1:10026",
-    awaits: "outgoing mail",
   }),
   outbound_port: key(integer(1, 65535).prefault(25), {
-    description: "Port of the recipients' servers.",
+    description: "Port of the recipients' servers, for outbound_transport direct.",
     group: "Outgoing mail",
     kind: "integer",
     example: 25,
-    awaits: "outgoing mail",
   }),
   outbound_source_address: key(ipAddress.optional(), {
     description: "Local address that outgoing connections come from.",
     group: "Outgoing mail",
     kind: "text",
     example: "192.0.2.25",
-    awaits: "outgoing mail",
   }),
   outbound_allow_private: key(boolean().prefault(false), {
     description: "Allows recipients' servers on private addresses.",
     group: "Outgoing mail",
     kind: "boolean",
     example: false,
-    awaits: "outgoing mail",
   }),
   outbound_max_age: key(duration(1, 365 * DAY_MS).prefault("5d"), {
-    description: "How long a mail is tried before it bounces.",
+    description: "How long a mail is tried before it is given up.",
     group: "Outgoing mail",
     kind: "duration",
     example: "5d",
-    awaits: "outgoing mail",
   }),
   dkim_sign_outbound: key(boolean().prefault(true), {
-    description: "Signs outgoing mail with DKIM.",
+    description: "Signs outgoing mail with DKIM, where its domain has a key.",
     group: "Outgoing mail",
     kind: "boolean",
     example: true,
-    awaits: "outgoing mail",
   }),
   dkim_selector: key(
     text("a selector").regex(/^[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?$/i, { error: "must be a DNS label" })
@@ -211,15 +204,14 @@ const outboundKeys = {
       group: "Outgoing mail",
       kind: "text",
       example: "default",
-      awaits: "outgoing mail",
     },
   ),
   dkim_private_key_path: key(text("a path").optional(), {
-    description: "A private key to sign with, PEM.",
+    description:
+      "A private key (PEM) that signs for primary_domain while `dkim generate` has made none for it.",
     group: "Outgoing mail",
     kind: "text",
     example: "/etc/gomail/dkim/default.pem",
-    awaits: "outgoing mail",
   }),
 };
 

@@ -177,6 +177,7 @@ function makeHealth(
     diskReserveBytes: () => config().disk_reserve,
     dnsInTrouble: () => dns.inTrouble(),
     draining: () => state.draining,
+    hasSmarthost: () => config().outbound_transport === "postfix",
     ...rest,
   });
 }

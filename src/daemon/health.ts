@@ -30,6 +30,8 @@ export interface HealthSources {
   /** True when the name servers don't answer. */
   dnsInTrouble: () => boolean;
   controlUp: () => boolean;
+  /** All outgoing mail goes through one host. */
+  hasSmarthost: () => boolean;
   draining: () => boolean;
 }
 
@@ -74,9 +76,17 @@ async function checkDisk(sources: HealthSources): Promise<Check> {
 
 function checkQueue(status: QueueStatus): Check {
   if (!status.running) return { status: "degraded", detail: "delivery is stopped" };
-  if (status.paused.length === 0) return { status: "ok" };
-  const lanes = status.paused.flatMap((paused) => paused.lanes).slice(0, 5).join(", ");
+  const receivers = status.paused.filter((paused) => paused.carrier === "webhook");
+  if (receivers.length === 0) return { status: "ok" };
+  const lanes = receivers.flatMap((paused) => paused.lanes).slice(0, 5).join(", ");
   return { status: "degraded", detail: `receiver in trouble, deliveries wait: ${lanes}` };
+}
+
+/** Somebody else's mail server that is down is no trouble of ours; the one that all our mail goes through is. */
+function checkOutbound(status: QueueStatus, hasSmarthost: boolean): Check {
+  const paused = status.paused.some(({ carrier }) => carrier === "smtp");
+  if (!paused || !hasSmarthost) return { status: "ok" };
+  return { status: "degraded", detail: "outbound_smarthost in trouble, outgoing mail waits" };
 }
 
 async function report(sources: HealthSources): Promise<HealthReport> {
@@ -91,6 +101,7 @@ async function report(sources: HealthSources): Promise<HealthReport> {
       ? { status: "degraded", detail: "name servers don't answer: mail can't be verified" }
       : { status: "ok" },
     delivery: checkQueue(sources.queue()),
+    outbound: checkOutbound(sources.queue(), sources.hasSmarthost()),
     lifecycle: sources.draining() ? { status: "failed", detail: "shutting down" } : { status: "ok" },
   };
   const all = Object.values(checks);

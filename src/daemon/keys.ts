@@ -4,7 +4,7 @@
  * to a temporary name, synced and renamed, so that a crash leaves the old file or the whole new one.
  */
 
-import { randomBytes } from "node:crypto";
+import { createHmac, randomBytes } from "node:crypto";
 import { newWebhookSecret } from "../base/secret.ts";
 
 export interface DaemonKeys {
@@ -12,6 +12,8 @@ export interface DaemonKeys {
   webhookSecret: string;
   /** Hex; signs the URLs in payloads. Never leaves this host. */
   urlKey: string;
+  /** Hex; signs the envelope senders of outgoing mail and its unsubscribe links. Made from the other one. */
+  verpKey: string;
 }
 
 const SECRET_FILE_BYTES_MAX = 4096;
@@ -42,8 +44,8 @@ async function readOrMake(path: string, make: () => string): Promise<string> {
 
 /** Reads both from `dataDir` (which exists), making what is missing. Throws when they can't be read or kept. */
 export async function loadKeys(dataDir: string): Promise<DaemonKeys> {
-  return {
-    webhookSecret: await readOrMake(`${dataDir}/webhook_secret`, newWebhookSecret),
-    urlKey: await readOrMake(`${dataDir}/url_key`, () => randomBytes(URL_KEY_BYTES).toString("hex")),
-  };
+  const webhookSecret = await readOrMake(`${dataDir}/webhook_secret`, newWebhookSecret);
+  const urlKey = await readOrMake(`${dataDir}/url_key`, () => randomBytes(URL_KEY_BYTES).toString("hex"));
+  const verpKey = createHmac("sha256", urlKey).update("gomail verp").digest("hex");
+  return { webhookSecret, urlKey, verpKey };
 }

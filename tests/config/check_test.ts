@@ -96,7 +96,7 @@ test("check() refuses receivers that delivery would refuse, and warns about clea
   assertNotMatch(JSON.stringify(user), /s3cr3t/);
 });
 
-test("check() finds routes that never match and routes that wait for outgoing mail", () => {
+test("check() finds routes that never match and routes that wait for bounces", () => {
   const routes = (matches: string[]) =>
     "routes:\n" + matches.map((match) => `  - {match: "${match}", url: "https://x.example/"}\n`).join("");
   assertStringIncludes(about("routes[1].match", routes(["*", "a@b.example"])).warning!, "routes[0] (*)");
@@ -106,7 +106,7 @@ test("check() finds routes that never match and routes that wait for outgoing ma
   );
   assertEquals(about("routes[1].match", routes(["a@b.example", "*@b.example"])).warning, undefined);
   const bounce = 'routes: [{match: "*", url: "https://x.example/", on_reject: bounce}]\n';
-  assertStringIncludes(about("routes[0].on_reject", bounce).warning!, "has no effect");
+  assertStringIncludes(about("routes[0].on_reject", bounce).warning!, "means drop");
   const own = 'routes: [{match: "*", url: "http://10.0.0.1/"}]\n';
   assertStringIncludes(about("routes[0].url", own).problem!, "private");
 });

@@ -13,6 +13,7 @@ function sources(clock: FakeClock, changes: Partial<HealthSources> = {}): Health
     smtpProblems: () => [],
     dnsInTrouble: () => false,
     controlUp: () => true,
+    hasSmarthost: () => true,
     draining: () => false,
     ...changes,
   };
@@ -74,4 +75,13 @@ test("a store that never answers counts as failed after five seconds", async () 
   const report = createHealth(sources(clock, { probeStore: () => new Promise(() => {}) }))();
   await clock.advance(5_000);
   assertEquals((await report).checks.store?.status, "failed");
+});
+
+test("a smarthost in trouble degrades, another domain's mail server does not", async () => {
+  const paused = [{ carrier: "smtp" as const, lanes: ["a.example"], failures: 10, lastError: "refused" }];
+  const queue = () => ({ running: true, inFlight: 0, paused });
+  const through = await reportOf({ queue });
+  assertEquals([through.status, through.checks.outbound!.status], ["degraded", "degraded"]);
+  const direct = await reportOf({ queue, hasSmarthost: () => false });
+  assertEquals([direct.status, direct.checks.delivery!.status], ["healthy", "ok"]);
 });
