@@ -53,7 +53,7 @@ export const jobWithAttemptsSchema = jobSchema.extend({
 export const messageWithJobsSchema = messageSchema.extend({
   jobs: z.array(jobSchema),
   jobs_more: z.boolean().describe("There are more jobs than are shown here"),
-  jobs_next: z.string().nullable().describe("Path and query of the rest of them"),
+  jobs_next_cursor: z.string().nullable().describe("Where GET /v1/queue?message_id=...&cursor= goes on"),
 });
 
 /** A whole address, or `*@domain`, which by its grammar is one too. The domain is compared in A-labels. */

@@ -61,7 +61,7 @@ test("One message comes with its jobs; an unknown or impossible id is 404", () =
   withDoor({}, async (h) => {
     const shown = await (await h.call(`/v1/messages/${ID}`)).json();
     assertEquals([shown.id, shown.jobs.length, shown.jobs[0].last_code], [ID, 1, 410]);
-    assertEquals([shown.jobs_more, shown.jobs_next], [false, null]);
+    assertEquals([shown.jobs_more, shown.jobs_next_cursor], [false, null]);
     assertEquals(h.store.jobQueries[0]?.[0], { messageId: ID });
     const other = ID.replace("Z", "Y");
     for (
@@ -91,7 +91,8 @@ test("A message with more jobs than a page says where the rest of them is", () =
     h.store.jobsNext = "c/2+=";
     const shown = await (await h.call(`/v1/messages/${ID}`)).json();
     assertEquals([shown.jobs.length, shown.jobs_more], [1, true]);
-    assertEquals(await verdictOf(h.call(shown.jobs_next)), [200, undefined]);
+    const rest = new URLSearchParams({ message_id: ID, limit: "500", cursor: shown.jobs_next_cursor });
+    assertEquals(await verdictOf(h.call(`/v1/queue?${rest}`)), [200, undefined]);
     assertEquals(h.store.jobQueries.map(([filter, page]) => [filter.messageId, page.limit, page.cursor]), [
       [ID, 500, undefined],
       [ID, 500, "c/2+="],

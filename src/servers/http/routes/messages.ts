@@ -64,14 +64,11 @@ function showRoute(deps: HttpDeps): Route {
       const message = id && await deps.store.getMessage(id);
       if (!message) return unknown();
       const jobs = await deps.store.listJobs({ messageId: message.id }, { limit: JOBS_MAX });
-      const more = jobs.nextCursor === null
-        ? null
-        : new URLSearchParams({ message_id: message.id, limit: `${JOBS_MAX}`, cursor: jobs.nextCursor });
       return json({
         ...messageItem(message),
         jobs: jobs.items.map(jobItem),
-        jobs_more: more !== null,
-        jobs_next: more && `/v1/queue?${more}`,
+        jobs_more: jobs.nextCursor !== null,
+        jobs_next_cursor: jobs.nextCursor,
       });
     },
   };
