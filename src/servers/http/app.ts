@@ -24,6 +24,7 @@ import { inboundRoutes } from "./routes/inbound.ts";
 import { messageRoutes } from "./routes/messages.ts";
 import { openapiRoute } from "./routes/openapi.ts";
 import { queueRoutes } from "./routes/queue.ts";
+import { Turnstile } from "./turnstile.ts";
 import type { ApiEnv, HttpDeps, Route } from "./types.ts";
 
 export interface AppOptions {
@@ -34,8 +35,10 @@ export interface AppOptions {
 
 /** Every route there is. */
 export function routeTable(deps: HttpDeps): Route[] {
+  // One for all: large JSON is in memory one at a time, whatever it is for.
+  const turnstile = new Turnstile();
   const routes: Route[] = [
-    ...inboundRoutes(deps),
+    ...inboundRoutes(deps, turnstile),
     ...healthRoutes(deps),
     ...messageRoutes(deps),
     ...queueRoutes(deps),
