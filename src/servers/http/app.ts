@@ -19,11 +19,14 @@ import {
 import { describe } from "./openapi.ts";
 import { problem } from "./problem.ts";
 import { domainRoutes } from "./routes/domains.ts";
+import { eventRoutes } from "./routes/events.ts";
 import { healthRoutes } from "./routes/health.ts";
 import { inboundRoutes } from "./routes/inbound.ts";
 import { messageRoutes } from "./routes/messages.ts";
 import { openapiRoute } from "./routes/openapi.ts";
 import { queueRoutes } from "./routes/queue.ts";
+import { sendRoutes } from "./routes/send.ts";
+import { unsubscribeRoutes } from "./routes/unsubscribe.ts";
 import { Turnstile } from "./turnstile.ts";
 import type { ApiEnv, HttpDeps, Route } from "./types.ts";
 
@@ -39,8 +42,11 @@ export function routeTable(deps: HttpDeps): Route[] {
   const turnstile = new Turnstile();
   const routes: Route[] = [
     ...inboundRoutes(deps, turnstile),
+    ...deps.outbound ? sendRoutes(deps, deps.outbound, turnstile) : [],
+    ...deps.outbound ? unsubscribeRoutes(deps, deps.outbound) : [],
     ...healthRoutes(deps),
     ...messageRoutes(deps),
+    ...eventRoutes(deps),
     ...queueRoutes(deps),
     ...domainRoutes(deps),
   ];
@@ -77,7 +83,7 @@ export function createApp(deps: HttpDeps, options: AppOptions, routes = routeTab
   app.use(authorize(deps));
   for (const route of routes) app.on(route.method, pattern(route.path), withDeadline(deps, route));
   for (const path of methodsByPath(routes).keys()) app.all(pattern(path), (c) => methodNotAllowed(c, deps));
-  app.notFound((c) => answerProblem(c, deps, problem("not_found", notFoundText(c.req.path))));
+  app.notFound((c) => answerProblem(c, deps, problem("not_found", "There is nothing at this path")));
   app.onError((error, c) => recover(c, deps, error));
   return app;
 }
@@ -94,8 +100,4 @@ function methodsByPath(routes: readonly Route[]): Map<string, string[]> {
     methods.set(path, [...methods.get(path) ?? [], ...own]);
   }
   return methods;
-}
-
-function notFoundText(path: string): string {
-  return path === "/mail/send" ? "Sending mail comes with a later version" : "There is nothing at this path";
 }

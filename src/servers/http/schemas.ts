@@ -11,6 +11,7 @@ import type { DomainEntry, HealthReport } from "./types.ts";
 const time = z.iso.datetime().describe("RFC 3339, UTC");
 const id = z.string().describe("ULID");
 const verdict = z.enum(["accept", "quarantine"]);
+const direction = z.enum(["inbound", "outbound"]);
 const carrier = z.enum(["webhook", "smtp"]);
 const jobState = z.enum(["pending", "held", "delivered", "dead", "dropped"]);
 /** Long enough for any address or lane, short enough for a database. */
@@ -39,20 +40,33 @@ const authenticationSchema = z.object({
   arc: z.looseObject({ result: z.string() }),
 }).describe("As in the webhook's authentication");
 
+const reportSchema = z.object({
+  kind: z.enum(["bounce", "delay", "delivery", "complaint", "auto_reply"]),
+  message_id: id.describe("The message of ours that it is about"),
+  recipient: z.string().describe("The address that message went to"),
+});
+
+/** Of the two directions each has what the other lacks; that is null, and never left out. */
 export const messageSchema = z.object({
   id,
+  direction,
   request_id: z.string(),
   received_at: time,
-  sender: z.string().describe("Envelope sender; empty for the null reverse-path"),
+  sender: z.string().describe(
+    "Envelope sender, empty for the null reverse-path; of outbound mail its author",
+  ),
   recipients: z.array(z.string()),
   subject: z.string().nullable(),
   message_id: z.string().nullable(),
   from_header: z.string().nullable(),
   to_header: z.string().nullable(),
   size_bytes: z.int(),
-  verdict,
-  connection: connectionSchema,
-  authentication: authenticationSchema,
+  verdict: verdict.nullable(),
+  connection: connectionSchema.nullable(),
+  authentication: authenticationSchema.nullable(),
+  report: reportSchema.nullable().describe("What an inbound mail is, where it is about one that we sent"),
+  dkim: z.array(z.string()).nullable().describe("Keys that signed an outbound mail; empty when unsigned"),
+  metadata: z.record(z.string(), z.unknown()).nullable().describe("As given when an outbound mail was sent"),
 });
 
 export const jobSchema = z.object({
@@ -72,13 +86,16 @@ export const jobSchema = z.object({
   last_error: z.string().nullable(),
 });
 
-export const messageWithJobsSchema = messageSchema.extend({ jobs: z.array(jobSchema) });
+export const messageWithJobsSchema = messageSchema.extend({
+  jobs: z.array(jobSchema),
+  jobs_next_cursor: z.string().nullable().describe("Of /v1/queue with this message_id, where there are more"),
+});
 
 export function pageOf<T extends z.ZodType>(item: T) {
   return z.object({ items: z.array(item), next_cursor: z.string().nullable() });
 }
 
-const paging = {
+export const paging = {
   limit: z.coerce.number().int().min(1).max(500).default(50),
   cursor: z.string().regex(/^[\w.~:+/=-]{1,500}$/, { error: "is not a cursor of ours" }).optional()
     .describe("next_cursor of the page before"),
@@ -89,6 +106,7 @@ export const messageQuery = z.strictObject({
   sender: z.string().max(1000).optional(),
   recipient: word.optional(),
   verdict: verdict.optional(),
+  direction: direction.optional(),
   ...paging,
 });
 
@@ -176,8 +194,11 @@ const plainAuthentication = (a: Authentication) => ({
 
 /** A stored message as the API shows it. */
 export function messageItem(record: MessageRecord): MessageItem {
+  const { outbound, report } = record;
+  const isInbound = record.direction === "inbound";
   return {
     id: record.id,
+    direction: record.direction,
     request_id: record.requestId,
     received_at: iso(record.receivedAt),
     sender: record.mailFrom,
@@ -187,9 +208,12 @@ export function messageItem(record: MessageRecord): MessageItem {
     from_header: record.fromHeader,
     to_header: record.toHeader,
     size_bytes: record.sizeBytes,
-    verdict: record.verdict,
-    connection: record.connection,
-    authentication: plainAuthentication(record.authentication),
+    verdict: isInbound ? record.verdict : null,
+    connection: isInbound ? record.connection : null,
+    authentication: isInbound ? plainAuthentication(record.authentication) : null,
+    report: report && { kind: report.kind, message_id: report.messageId, recipient: report.recipient },
+    dkim: outbound && outbound.dkim,
+    metadata: outbound && outbound.metadata,
   };
 }
 

@@ -18,7 +18,7 @@ import {
 import { attachmentDisposition, rawResponse } from "../stored_bytes.ts";
 import type { ApiContext, HttpDeps, Problem, Route } from "../types.ts";
 
-/** One job for each route; far fewer in fact. */
+/** Inbound one for each route; outbound one for each recipient, and one for each event and route. */
 const JOBS_MAX = 500;
 /** If a browser shows it all the same: no script, no form, no origin (CSP 3, sandbox). */
 const DOWNLOAD_POLICY = "sandbox; default-src 'none'";
@@ -70,7 +70,11 @@ function showRoute(deps: HttpDeps): Route {
       const message = id && await deps.store.getMessage(id);
       if (!message) return unknown();
       const jobs = await deps.store.listJobs({ messageId: message.id }, { limit: JOBS_MAX });
-      return json({ ...messageItem(message), jobs: jobs.items.map(jobItem) });
+      return json({
+        ...messageItem(message),
+        jobs: jobs.items.map(jobItem),
+        jobs_next_cursor: jobs.nextCursor,
+      });
     },
   };
 }
