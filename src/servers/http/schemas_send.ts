@@ -60,7 +60,7 @@ const sendAt = z.iso.datetime({ offset: true, error: "is not a time (RFC 3339)" 
 
 export const sendBody = z.strictObject({
   from: address.describe("`Name <a@b>` or `a@b`, of a domain that is ours"),
-  to: addresses.refine((value) => value.length > 0, { error: "is empty" }),
+  to: addresses.refine((value) => typeof value === "string" || value.length > 0, { error: "is empty" }),
   cc: addresses.nullish(),
   bcc: addresses.nullish(),
   reply_to: addresses.nullish(),

@@ -17,7 +17,7 @@ import {
   type HttpDoor,
 } from "../../../src/servers/http/mod.ts";
 import type { JobAction, JobFilter, Store } from "../../../src/store/types.ts";
-import { FakeFlow, FakeStore, ID, STARTED_AT } from "./fakes.ts";
+import { FakeFeed, FakeFlow, FakeOutbound, FakeStore, ID, STARTED_AT } from "./fakes.ts";
 
 export const TOKEN = "t0ken-of-the-tests-4711";
 const URL_KEY = "ab".repeat(32);
@@ -32,6 +32,8 @@ export interface Harness {
   deps: HttpDeps;
   config: HttpConfig;
   flow: FakeFlow;
+  outbound: FakeOutbound;
+  feed: FakeFeed;
   store: FakeStore;
   actions: [JobAction, JobFilter, boolean][];
   /** All lines logged so far. */
@@ -94,11 +96,15 @@ function attachment(_id: string, n: number) {
 
 function fakeDeps(config: HttpConfig, lines: string[]) {
   const flow = new FakeFlow();
+  const outbound = new FakeOutbound(flow);
+  const feed = new FakeFeed();
   const store = new FakeStore();
   const actions: Harness["actions"] = [];
   const deps: HttpDeps = {
     config: () => config,
     flow,
+    outbound,
+    events: feed.read,
     store: store as unknown as Store,
     domains,
     attachment,
@@ -120,7 +126,7 @@ function fakeDeps(config: HttpConfig, lines: string[]) {
     version: "1.2.3",
     startedAt: STARTED_AT,
   };
-  return { deps, flow, store, actions };
+  return { deps, flow, outbound, feed, store, actions };
 }
 
 export interface Overrides {
