@@ -18,8 +18,6 @@ const HEADERS_MAX = 100;
 const HEADER_NAME_CHARS_MAX = 200;
 const HEADER_CHARS_MAX = 8000;
 const ATTACHMENTS_MAX = 500;
-/** It is stored with the message and sent along with each of its events. */
-const METADATA_CHARS_MAX = 16 * 1024;
 export const BATCH_MAX = 100;
 
 // deno-lint-ignore no-control-regex -- finding control characters is the point; a tab in a subject is harmless
@@ -51,16 +49,13 @@ const headers = z.record(z.string(), line(HEADER_CHARS_MAX))
   });
 
 const metadata = z.record(z.string(), z.unknown())
-  .refine((value) => JSON.stringify(value).length <= METADATA_CHARS_MAX, {
-    error: `is longer than ${METADATA_CHARS_MAX} characters of JSON`,
-  })
-  .describe("A JSON object of your own; it comes back in every event");
+  .describe("A small JSON object of your own; it comes back in every event");
 
 const sendAt = z.iso.datetime({ offset: true, error: "is not a time (RFC 3339)" });
 
 export const sendBody = z.strictObject({
   from: address.describe("`Name <a@b>` or `a@b`, of a domain that is ours"),
-  to: addresses.refine((value) => typeof value === "string" || value.length > 0, { error: "is empty" }),
+  to: addresses.describe("May be an empty list where cc or bcc is none"),
   cc: addresses.nullish(),
   bcc: addresses.nullish(),
   reply_to: addresses.nullish(),
@@ -74,7 +69,10 @@ export const sendBody = z.strictObject({
   send_at: sendAt.nullish().describe("RFC 3339; not sent before"),
   dry_run: z.boolean().nullish().describe("Answers with what would be sent, and sends nothing"),
   list_unsubscribe: z.boolean().nullish()
-    .describe("Adds List-Unsubscribe with one-click (RFC 8058); its use is the event mail.unsubscribed"),
+    .describe(
+      "Adds List-Unsubscribe with one-click (RFC 8058); its use is the event mail.unsubscribed. " +
+        "For a message to one recipient",
+    ),
 });
 
 export type SendBody = z.infer<typeof sendBody>;

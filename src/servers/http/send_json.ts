@@ -40,8 +40,6 @@ export async function sendJson(
     listUnsubscribe: body.list_unsubscribe ?? false,
     idempotency: key === null ? null : { key, bodyHash: hashOfValue(body) },
   };
-  const full = outbound.checkStorage(sizeOf(body));
-  if (full) return turnAway(c, full);
   const fields = fieldsOf(body);
   if (Array.isArray(fields)) return invalid(fields);
   // Nobody waits for the answer any more: what is not sent yet is not sent.
@@ -85,12 +83,6 @@ const ADDRESS_FIELDS = ["to", "cc", "bcc", "reply_to"] as const;
 
 const listOf = (value: string | string[] | null | undefined): string[] =>
   typeof value === "string" ? [value] : value ?? [];
-
-/** About how many bytes the message will have, before anything of it is made. */
-function sizeOf({ text, html, attachments }: SendBody): number {
-  const encoded = (attachments ?? []).reduce((sum, { content }) => sum + content.length, 0);
-  return (text?.length ?? 0) + (html?.length ?? 0) + encoded;
-}
 
 /** The message in the flow's terms, or which attachments are no base64. */
 function fieldsOf(body: SendBody): OutgoingFields | Finding[] {

@@ -93,6 +93,8 @@ export class FakeFlow implements InboundFlow {
   spoolError: Error | null = null;
   /** Set to make every write wait. */
   writeDelay: (() => Promise<void>) | null = null;
+  /** Set to make the end of every spool wait. */
+  finishDelay: (() => Promise<void>) | null = null;
   storageAsked: number[] = [];
 
   checkRecipient(address: string): Refusal | null {
@@ -114,7 +116,10 @@ export class FakeFlow implements InboundFlow {
         chunks.push(chunk.slice());
         return this.writeDelay?.();
       },
-      finish: () => Promise.resolve(this.#spooled(Buffer.concat(chunks))),
+      finish: async () => {
+        await this.finishDelay?.();
+        return this.#spooled(Buffer.concat(chunks));
+      },
       abort: () => Promise.resolve(void this.aborted++),
     };
   }

@@ -149,7 +149,13 @@ async function sendRaw(
     listUnsubscribe: list_unsubscribe === "true",
     idempotency: key === null || hash === null ? null : { key, bodyHash: hash.digest("hex") },
   });
-  return sentOf(result);
+  return sentOf(result, headerPath);
+}
+
+/** The flow knows the envelope by its own names. */
+function headerPath(path: string): string {
+  if (path === "sender") return "X-Original-Sender";
+  return /^recipients(?:\[\d+\])?$/.test(path) ? "X-Original-Recipient" : path;
 }
 
 function cancelRoute(outbound: OutboundFlow): Route {
