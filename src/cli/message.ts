@@ -1,4 +1,4 @@
-/** `message list|show|raw|replay`: stored mail, over the control socket. */
+/** `message list|show|raw|replay|cancel`: stored mail of both directions, over the control socket. */
 
 import { type Command, EXIT, type Invocation, isOn, numberOf, UsageError, valueOf } from "./command.ts";
 import { CONTROL_FLAG, JSON_FLAG, onDaemon } from "./context.ts";
@@ -57,12 +57,14 @@ async function runList(invocation: Invocation): Promise<number> {
     sender: sender === "<>" ? "" : sender,
     recipient: valueOf(flags, "recipient"),
     verdict: valueOf(flags, "verdict"),
+    direction: valueOf(flags, "direction"),
   };
   const answer = await onDaemon(invocation, (client) => client.request("GET", "/v1/messages", { query }));
   const shown = isOn(flags, "json") ? answer : withNullSender(pageOf(answer));
   const columns = [
     ["ID", "id"],
-    ["RECEIVED", "received_at"],
+    ["TIME", "received_at"],
+    ["DIRECTION", "direction"],
     ["SENDER", "sender"],
     ["RECIPIENTS", "recipients"],
     ["BYTES", "size_bytes"],
@@ -102,6 +104,17 @@ async function runReplay(invocation: Invocation): Promise<number> {
   return EXIT.ok;
 }
 
+async function runCancel(invocation: Invocation): Promise<number> {
+  const [id] = invocation.args;
+  const answer = await onDaemon(invocation, (client) => client.request("POST", pathOf(id!, "/cancel")));
+  const count = Number((answer as Item | null)?.cancelled ?? 0);
+  const text = count === 0
+    ? "nothing left to cancel: no recipient is waiting\n"
+    : `${count} ${count === 1 ? "recipient" : "recipients"} cancelled\n`;
+  invocation.io.out(isOn(invocation.flags, "json") ? json(answer) : text);
+  return EXIT.ok;
+}
+
 /** Several at once is a loop in the shell; one id keeps one answer. */
 const ONE_ID = { min: 1, max: 1 };
 
@@ -115,16 +128,21 @@ export const messageCommands: readonly Command[] = [
   {
     name: "message list",
     summary: "Lists stored mail, newest first",
-    usage: "[--limit N] [--cursor C] [--sender S] [--recipient R] [--verdict V] [--json]",
+    usage: "[--limit N] [--cursor C] [--direction D] [--sender S] [--recipient R] [--verdict V] [--json]",
     flags: [
       ...PAGE_FLAGS,
+      { name: "direction", kind: "value", placeholder: "D", summary: "only inbound, or only outbound" },
       { name: "sender", kind: "value", placeholder: "S", summary: "only from this envelope sender" },
       { name: "recipient", kind: "list", placeholder: "R", summary: "only to this recipient" },
       { name: "verdict", kind: "value", placeholder: "V", summary: "only accept, or only quarantine" },
       JSON_FLAG,
       CONTROL_FLAG,
     ],
-    examples: ["message list --verdict quarantine", "message list --recipient info@example.com --json"],
+    examples: [
+      "message list --direction outbound",
+      "message list --verdict quarantine",
+      "message list --recipient info@example.com --json",
+    ],
     run: runList,
   },
   {
@@ -153,5 +171,14 @@ export const messageCommands: readonly Command[] = [
     args: ONE_ID,
     examples: ["message replay 01JBX2G7S9T4Q0V8N3M5K6H1CD"],
     run: runReplay,
+  },
+  {
+    name: "message cancel",
+    summary: "Gives up what is not sent yet of an outbound mail",
+    usage: "ID [--json]",
+    flags: [JSON_FLAG, CONTROL_FLAG],
+    args: ONE_ID,
+    examples: ["message cancel 01JBX2G7S9T4Q0V8N3M5K6H1CD"],
+    run: runCancel,
   },
 ];

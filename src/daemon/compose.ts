@@ -11,7 +11,9 @@ import { mailHostnameOf } from "../config/names.ts";
 import type { Config } from "../config/schema.ts";
 import { createWebhookCarrier } from "../delivery/webhook/carrier.ts";
 import { createQueueEngine, type QueueEngine } from "../delivery/worker.ts";
+import { createEventFeed } from "../events/feed.ts";
 import { verifySignedPath } from "../events/signed_url.ts";
+import type { PayloadInput } from "../events/types.ts";
 import { DomainTable } from "../inbound/domains.ts";
 import { createInboundFlow } from "../inbound/receive.ts";
 import { replay } from "../inbound/replay.ts";
@@ -190,11 +192,15 @@ function makeHttpDoor(
   { pool }: Threads,
   { flow, domains }: Flow,
   health: () => Promise<HealthReport>,
+  baseUrl: () => string,
 ) {
   const { config, clock, log, metrics, endings } = context;
+  const buildPayload = (input: PayloadInput) => pool.buildPayload(input);
   const http = createHttpDoor({
     config,
     flow,
+    outbound: null,
+    events: createEventFeed({ store, buildPayload, baseUrl, urlKey: keys.urlKey, config, clock, log }),
     store,
     domains,
     replay: (id) => replay({ store, config, clock }, id),
@@ -236,7 +242,7 @@ export async function startDaemon(initial: Config, options: DaemonOptions): Prom
       smtpProblems: () => smtp.problems(),
       controlUp: () => state.controlUp,
     });
-    const http = makeHttpDoor(context, vault, threads, flow, health);
+    const http = makeHttpDoor(context, vault, threads, flow, health, baseUrl);
 
     const addresses = { ...await http.listen(), smtp: [], proxy: [], lmtp: [] } as DaemonAddresses;
     Object.assign(state, { controlUp: true, api: addresses.api });

@@ -7,6 +7,7 @@ import { gomail, withDaemon } from "./support.ts";
 
 const MESSAGE = {
   id: "01JBX2G7S9T4Q0V8N3M5K6H1CD",
+  direction: "inbound",
   received_at: "2026-01-01T00:00:00.000Z",
   sender: "",
   recipients: ["a@example.com", "b@example.com"],
@@ -18,14 +19,16 @@ const MESSAGE = {
 test("message list prints a table in which no escape sequence survives", () =>
   withDaemon(() => Response.json({ items: [MESSAGE], next_cursor: "abc" }), async ({ asked, run }) => {
     const ran = await run(
-      "message list --limit 5 --cursor c --sender <> --recipient a@b --verdict quarantine",
+      "message list --limit 5 --cursor c --sender <> --recipient a@b --verdict quarantine --direction inbound",
     );
     assertEquals(ran.code, 0);
-    assertEquals(asked[0]!.path, "/v1/messages?limit=5&cursor=c&sender=&recipient=a%40b&verdict=quarantine");
+    const query = "limit=5&cursor=c&sender=&recipient=a%40b&verdict=quarantine&direction=inbound";
+    assertEquals(asked[0]!.path, `/v1/messages?${query}`);
     const [head, row] = ran.out.split("\n");
     assertEquals(head!.split(/ +/), [
       "ID",
-      "RECEIVED",
+      "TIME",
+      "DIRECTION",
       "SENDER",
       "RECIPIENTS",
       "BYTES",
@@ -84,6 +87,43 @@ test("message replay says how many webhooks go out again", () =>
     assertEquals(JSON.parse((await run("message replay abc --json")).out), { replayed: 2 });
     assertEquals([asked[0]!.method, asked[0]!.path], ["POST", "/v1/messages/abc/replay"]);
   }));
+
+test("message cancel says how many recipients are given up", async () => {
+  await withDaemon(() => Response.json({ cancelled: 1 }), async ({ asked, run }) => {
+    assertEquals((await run("message cancel abc")).out, "1 recipient cancelled\n");
+    assertEquals(JSON.parse((await run("message cancel abc --json")).out), { cancelled: 1 });
+    assertEquals([asked[0]!.method, asked[0]!.path], ["POST", "/v1/messages/abc/cancel"]);
+  });
+  await withDaemon(() => Response.json({ cancelled: 0 }), async ({ run }) => {
+    assertEquals((await run("message cancel abc")).out, "nothing left to cancel: no recipient is waiting\n");
+  });
+});
+
+test("an outbound message shows what it has, and a dash where it has nothing", () => {
+  const outbound = {
+    ...MESSAGE,
+    direction: "outbound",
+    verdict: null,
+    connection: null,
+    authentication: null,
+    dkim: ["s1._domainkey.example.com"],
+    metadata: { order: 7 },
+  };
+  return withDaemon((ask) =>
+    Response.json(
+      ask.path.includes("?") || ask.path.endsWith("messages")
+        ? { items: [outbound], next_cursor: null }
+        : outbound,
+    ), async ({ run }) => {
+    const [head, row] = (await run("message list")).out.split("\n");
+    assertEquals(row!.slice(head!.indexOf("VERDICT")).split(/ +/)[0], "-");
+    assertEquals(row!.slice(head!.indexOf("DIRECTION")).split(/ +/)[0], "outbound");
+    const shown = (await run(`message show ${MESSAGE.id}`)).out;
+    assertStringIncludes(shown, "connection: -\n");
+    assertStringIncludes(shown, "dkim: s1._domainkey.example.com\n");
+    assertStringIncludes(shown, "metadata:\n  order: 7\n");
+  });
+});
 
 test("an id can't become another path", () =>
   withDaemon(() => Response.json({}), async ({ asked, run }) => {

@@ -19,12 +19,16 @@ import {
 import { describe } from "./openapi.ts";
 import { problem } from "./problem.ts";
 import { domainRoutes } from "./routes/domains.ts";
+import { eventRoutes } from "./routes/events.ts";
 import { healthRoutes } from "./routes/health.ts";
 import { inboundRoutes } from "./routes/inbound.ts";
 import { messageRoutes } from "./routes/messages.ts";
 import { openapiRoute } from "./routes/openapi.ts";
 import { queueRoutes } from "./routes/queue.ts";
 import { suppressionRoutes } from "./routes/suppressions.ts";
+import { sendRoutes } from "./routes/send.ts";
+import { unsubscribeRoutes } from "./routes/unsubscribe.ts";
+import { Turnstile } from "./turnstile.ts";
 import type { ApiEnv, HttpDeps, Route } from "./types.ts";
 
 export interface AppOptions {
@@ -35,10 +39,15 @@ export interface AppOptions {
 
 /** Every route there is. */
 export function routeTable(deps: HttpDeps): Route[] {
+  // One for all: large JSON is in memory one at a time, whatever it is for.
+  const turnstile = new Turnstile();
   const routes: Route[] = [
-    ...inboundRoutes(deps),
+    ...inboundRoutes(deps, turnstile),
+    ...deps.outbound ? sendRoutes(deps, deps.outbound, turnstile) : [],
+    ...deps.outbound ? unsubscribeRoutes(deps, deps.outbound) : [],
     ...healthRoutes(deps),
     ...messageRoutes(deps),
+    ...eventRoutes(deps),
     ...queueRoutes(deps),
     ...suppressionRoutes(deps),
     ...domainRoutes(deps),
@@ -76,7 +85,7 @@ export function createApp(deps: HttpDeps, options: AppOptions, routes = routeTab
   app.use(authorize(deps));
   for (const route of routes) app.on(route.method, pattern(route.path), withDeadline(deps, route));
   for (const path of methodsByPath(routes).keys()) app.all(pattern(path), (c) => methodNotAllowed(c, deps));
-  app.notFound((c) => answerProblem(c, deps, problem("not_found", notFoundText(c.req.path))));
+  app.notFound((c) => answerProblem(c, deps, problem("not_found", "There is nothing at this path")));
   app.onError((error, c) => recover(c, deps, error));
   return app;
 }
@@ -93,8 +102,4 @@ function methodsByPath(routes: readonly Route[]): Map<string, string[]> {
     methods.set(path, [...methods.get(path) ?? [], ...own]);
   }
   return methods;
-}
-
-function notFoundText(path: string): string {
-  return path === "/mail/send" ? "Sending mail comes with a later version" : "There is nothing at this path";
 }

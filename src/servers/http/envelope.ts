@@ -58,7 +58,8 @@ export function envelopeOf(input: EnvelopeInput): Handed | Finding[] {
   return { envelope: { mailFrom: sender!, recipients: unique, smtpUtf8 }, connection };
 }
 
-function address({ name, value }: Named, findings: Finding[], nullAllowed: boolean): string | null {
+/** A bare address, with or without its angle brackets; null, and a finding, when it is none. */
+export function address({ name, value }: Named, findings: Finding[], nullAllowed: boolean): string | null {
   const text = value.trim().replace(/^<(.*)>$/s, "$1");
   if (text === "" && nullAllowed) return "";
   if (!nullAllowed && POSTMASTER.test(text)) return text;

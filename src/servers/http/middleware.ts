@@ -154,7 +154,8 @@ export function authorize(deps: HttpDeps): Middleware {
   return async (c, next) => {
     const route = c.get("route");
     const right = c.get("right");
-    if (!route || route.access === "open" || (right !== "none" && right !== "wrong")) return await next();
+    const free = !route || route.access === "open" || route.access === "public";
+    if (free || (right !== "none" && right !== "wrong")) return await next();
     if (right === "wrong" && c.req.header("authorization") === undefined) {
       return answerProblem(c, deps, problem("forbidden", "The URL's signature is wrong or has expired"));
     }

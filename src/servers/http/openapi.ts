@@ -24,6 +24,7 @@ const ALWAYS: HttpErrorType[] = [
 
 const SECURITY: Record<Route["access"], Json[]> = {
   open: [],
+  public: [],
   token: [{ bearer: [] }],
   signed: [{ bearer: [] }, { expires: [], signature: [] }],
 };
@@ -45,7 +46,7 @@ export function describe(routes: readonly Route[], version: string): Json {
     info: {
       title: "GoMail",
       version,
-      summary: "Mail in by SMTP and HTTP, verified, durable, out by webhook",
+      summary: "Mail in by SMTP and HTTP, verified, durable, out by webhook; and mail out by HTTP, signed",
     },
     paths,
     components: {
@@ -114,7 +115,8 @@ function answersOf(route: Route): Json {
 
 /** Health asks for nothing and so can fail at nothing; everything else shares the common errors. */
 function errorsOf(route: Route): Json {
-  const types = [...new Set([...route.errors, ...(route.access === "open" ? [] : ALWAYS)])];
+  const always = route.access === "public" ? ALWAYS.filter((type) => type !== "unauthorized") : ALWAYS;
+  const types = [...new Set([...route.errors, ...(route.access === "open" ? [] : always)])];
   return Object.fromEntries(
     types.sort((a, b) => HTTP_STATUS[a] - HTTP_STATUS[b]).map((type) => [HTTP_STATUS[type], {
       description: type,

@@ -4,14 +4,18 @@
  */
 
 import { sourceChunks } from "../../mail/source.ts";
-import type { Spooled } from "../../store/types.ts";
+import type { Spooled, SpoolWriter } from "../../store/types.ts";
 import { limitsOf, readBody } from "./body.ts";
 import { JsonText } from "./json.ts";
 import type { ApiContext, HttpDeps, Problem } from "./types.ts";
 
 /** The whole body, parked. Rejects with StoreError when the disk fails; nothing stays behind then. */
-export async function parkBody(c: ApiContext, deps: HttpDeps, bytesMax: number): Promise<Spooled | Problem> {
-  const writer = deps.flow.spool();
+export async function parkBody(
+  c: ApiContext,
+  deps: HttpDeps,
+  writer: SpoolWriter,
+  bytesMax: number,
+): Promise<Spooled | Problem> {
   try {
     const problem = await readBody(c, limitsOf(c, deps, bytesMax), (chunk) => {
       const waits = writer.write(chunk);

@@ -11,6 +11,7 @@ import type { Problem } from "./types.ts";
 const RETRY_AFTER_SECONDS = "30";
 /** More problems than this tell nobody more. */
 const PROBLEMS_MAX = 50;
+const NAME_CHARS_SHOWN = 100;
 
 /** A finding about one input: where, and what is wrong there. */
 export interface Finding {
@@ -38,15 +39,33 @@ export function invalid(findings: readonly Finding[]): Problem {
   return problem("validation_error", message, { details: { problems: findings.slice(0, PROBLEMS_MAX) } });
 }
 
-/** zod's issues as findings; `recipients.1` is written `recipients[1]`. */
+/** zod's issues as findings; `recipients.1` is written `recipients[1]`, and an unknown field is named itself. */
 export function findingsOf(error: ZodError): Finding[] {
-  return error.issues.slice(0, PROBLEMS_MAX).map((issue) => ({
-    path: issue.path.map((part, i) =>
-      typeof part === "number" ? `[${part}]` : `${i ? "." : ""}${String(part)}`
-    )
-      .join(""),
-    problem: issue.message,
-  }));
+  return error.issues.flatMap((issue) => findingsOfIssue(issue, [])).slice(0, PROBLEMS_MAX);
+}
+
+type Issue = ZodError["issues"][number];
+
+function findingsOfIssue(issue: Issue, above: readonly PropertyKey[]): Finding[] {
+  const path = [...above, ...issue.path];
+  if (issue.code === "unrecognized_keys") {
+    return issue.keys.map((key) => ({
+      path: pathText([...path, key]),
+      problem: "is not a known field",
+    }));
+  }
+  // Of several shapes that would do, the one that was meant is the one that fits from outside.
+  const meant = issue.code === "invalid_union" &&
+    issue.errors.find((issues) => issues.length > 0 && issues.every((inner) => inner.path.length > 0));
+  if (meant) return meant.flatMap((inner) => findingsOfIssue(inner as Issue, path));
+  return [{ path: pathText(path), problem: issue.message }];
+}
+
+/** Names are the client's, and as long as it likes. */
+function pathText(path: readonly PropertyKey[]): string {
+  return path.map((part, i) =>
+    typeof part === "number" ? `[${part}]` : `${i ? "." : ""}${String(part).slice(0, NAME_CHARS_SHOWN)}`
+  ).join("");
 }
 
 /** A refusal of the flow in HTTP's terms: the SMTP code in the details, 503 with Retry-After when it is temporary. */

@@ -11,6 +11,7 @@ import type { DomainEntry, HealthReport } from "./types.ts";
 export const time = z.iso.datetime().describe("RFC 3339, UTC");
 export const id = z.string().describe("ULID");
 const verdict = z.enum(["accept", "quarantine"]);
+const direction = z.enum(["inbound", "outbound"]);
 /** Long enough for any address or lane, short enough for a database. */
 export const word = z.string().min(1).max(1000);
 
@@ -37,20 +38,33 @@ const authenticationSchema = z.object({
   arc: z.looseObject({ result: z.string() }),
 }).describe("As in the webhook's authentication");
 
+const reportSchema = z.object({
+  kind: z.enum(["bounce", "delay", "delivery", "complaint", "auto_reply"]),
+  message_id: id.describe("The message of ours that it is about"),
+  recipient: z.string().describe("The address that message went to"),
+});
+
+/** Of the two directions each has what the other lacks; that is null, and never left out. */
 export const messageSchema = z.object({
   id,
+  direction,
   request_id: z.string(),
   received_at: time,
-  sender: z.string().describe("Envelope sender; empty for the null reverse-path"),
+  sender: z.string().describe(
+    "Envelope sender, empty for the null reverse-path; of outbound mail its author",
+  ),
   recipients: z.array(z.string()),
   subject: z.string().nullable(),
   message_id: z.string().nullable(),
   from_header: z.string().nullable(),
   to_header: z.string().nullable(),
   size_bytes: z.int(),
-  verdict,
-  connection: connectionSchema,
-  authentication: authenticationSchema,
+  verdict: verdict.nullable(),
+  connection: connectionSchema.nullable(),
+  authentication: authenticationSchema.nullable(),
+  report: reportSchema.nullable().describe("What an inbound mail is, where it is about one that we sent"),
+  dkim: z.array(z.string()).nullable().describe("Keys that signed an outbound mail; empty when unsigned"),
+  metadata: z.record(z.string(), z.unknown()).nullable().describe("As given when an outbound mail was sent"),
 });
 
 export function pageOf<T extends z.ZodType>(item: T) {
@@ -68,6 +82,7 @@ export const messageQuery = z.strictObject({
   sender: z.string().max(1000).optional(),
   recipient: word.optional(),
   verdict: verdict.optional(),
+  direction: direction.optional(),
   ...paging,
 });
 
@@ -133,8 +148,11 @@ const plainAuthentication = (a: Authentication) => ({
 
 /** A stored message as the API shows it. */
 export function messageItem(record: MessageRecord): MessageItem {
+  const { outbound, report } = record;
+  const isInbound = record.direction === "inbound";
   return {
     id: record.id,
+    direction: record.direction,
     request_id: record.requestId,
     received_at: iso(record.receivedAt),
     sender: record.mailFrom,
@@ -144,9 +162,12 @@ export function messageItem(record: MessageRecord): MessageItem {
     from_header: record.fromHeader,
     to_header: record.toHeader,
     size_bytes: record.sizeBytes,
-    verdict: record.verdict,
-    connection: record.connection,
-    authentication: plainAuthentication(record.authentication),
+    verdict: isInbound ? record.verdict : null,
+    connection: isInbound ? record.connection : null,
+    authentication: isInbound ? plainAuthentication(record.authentication) : null,
+    report: report && { kind: report.kind, message_id: report.messageId, recipient: report.recipient },
+    dkim: outbound && outbound.dkim,
+    metadata: outbound && outbound.metadata,
   };
 }
 

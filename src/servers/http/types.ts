@@ -13,8 +13,10 @@ import type { Logger } from "../../base/log.ts";
 import type { Metrics } from "../../base/metrics.ts";
 import type { Turns } from "../../base/turns.ts";
 import type { Config } from "../../config/schema.ts";
+import type { EventFeed } from "../../events/feed.ts";
 import type { InboundFlow } from "../../inbound/types.ts";
 import type { SuppressionFlow } from "../../outbound/suppressions.ts";
+import type { OutboundFlow } from "../../outbound/types.ts";
 import type { JobAction, JobFilter, Store } from "../../store/types.ts";
 
 export type HttpConfig = Pick<
@@ -69,6 +71,9 @@ export interface HttpDeps {
   /** Read for each request, so a reload holds from the next one on. Ports and keep-alive hold from listen(). */
   config: () => HttpConfig;
   flow: InboundFlow;
+  /** Null: nothing is sent from here, and there are no routes for it. */
+  outbound: OutboundFlow | null;
+  events: EventFeed;
   store: Store;
   domains: DomainTable;
   /** Makes the message's webhooks due again; null when there is no such message. */
@@ -138,8 +143,8 @@ export interface Route {
   /** As OpenAPI writes it: `/v1/messages/{id}`. */
   path: string;
   summary: string;
-  /** open: no token and no rate limit; signed: a signed URL will do as well. */
-  access: "open" | "token" | "signed";
+  /** open: no token and no rate limit; public: no token, but limited; signed: a signed URL will do as well. */
+  access: "open" | "public" | "token" | "signed";
   parameters?: { in: "path" | "query" | "header"; schema: ZodObject }[];
   /** Media type -> schema; null for bytes. */
   body?: Record<string, ZodType | null>;

@@ -2,7 +2,16 @@
 
 import { Buffer } from "node:buffer";
 import { type Refusal, refuse } from "../../../src/base/errors.ts";
+import type { FeedPage, FeedQuery } from "../../../src/events/feed.ts";
 import type { InboundFlow, Receipt, Submission } from "../../../src/inbound/types.ts";
+import type {
+  OutboundFlow,
+  OutgoingFields,
+  OutgoingRaw,
+  SendAnswer,
+  SendOptions,
+  SendResult,
+} from "../../../src/outbound/types.ts";
 import type { Authentication } from "../../../src/mail/types.ts";
 import type {
   AttemptRecord,
@@ -87,6 +96,8 @@ export class FakeFlow implements InboundFlow {
   spoolError: Error | null = null;
   /** Set to make every write wait. */
   writeDelay: (() => Promise<void>) | null = null;
+  /** Set to make the end of every spool wait. */
+  finishDelay: (() => Promise<void>) | null = null;
   storageAsked: number[] = [];
 
   checkRecipient(address: string): Refusal | null {
@@ -108,7 +119,10 @@ export class FakeFlow implements InboundFlow {
         chunks.push(chunk.slice());
         return this.writeDelay?.();
       },
-      finish: () => Promise.resolve(this.#spooled(Buffer.concat(chunks))),
+      finish: async () => {
+        await this.finishDelay?.();
+        return this.#spooled(Buffer.concat(chunks));
+      },
       abort: () => Promise.resolve(void this.aborted++),
     };
   }
@@ -135,9 +149,108 @@ export class FakeFlow implements InboundFlow {
   }
 }
 
+export const SEND_ANSWER: SendAnswer = {
+  id: ID,
+  status: "queued",
+  dkim: ["s1"],
+  recipients: [{ address: "b@example.net", status: "queued" }],
+};
+
+/** Queues whatever it gets, once for each idempotency key, and keeps it. */
+export class FakeOutbound implements OutboundFlow {
+  readonly fields: { fields: OutgoingFields; options: SendOptions }[] = [];
+  readonly raws: { raw: OutgoingRaw; text: string; options: SendOptions }[] = [];
+  readonly unsubscribed: string[] = [];
+  readonly cancelled: string[] = [];
+  storage: Refusal | null = null;
+  /** What it answers instead of queueing; may be made from what is sent. */
+  result: ((fields: OutgoingFields | null) => SendResult | null) | null = null;
+  /** Set to make every send wait. */
+  sendDelay: (() => Promise<void>) | null = null;
+  /** Sends in work now, and most at once. */
+  running = 0;
+  runningMost = 0;
+  readonly #keys = new Map<string, string>();
+  readonly #spools: FakeFlow;
+
+  /** Spools like this flow, whose counts tell of both. */
+  constructor(spools: FakeFlow) {
+    this.#spools = spools;
+  }
+
+  checkStorage(): Refusal | null {
+    return this.storage;
+  }
+
+  spool(): SpoolWriter {
+    return this.#spools.spool();
+  }
+
+  async sendFields(fields: OutgoingFields, options: SendOptions): Promise<SendResult> {
+    return await this.#send(options, fields, () => this.fields.push({ fields, options }));
+  }
+
+  async sendRaw(raw: OutgoingRaw, options: SendOptions): Promise<SendResult> {
+    const text = Buffer.from(raw.spooled.header).toString("latin1");
+    return await this.#send(options, null, () => this.raws.push({ raw, text, options }));
+  }
+
+  async #send(options: SendOptions, fields: OutgoingFields | null, keep: () => void): Promise<SendResult> {
+    this.runningMost = Math.max(this.runningMost, ++this.running);
+    await this.sendDelay?.();
+    this.running--;
+    const { key, bodyHash } = options.idempotency ?? {};
+    const earlier = key === undefined ? undefined : this.#keys.get(key);
+    if (earlier !== undefined && earlier !== bodyHash) return { kind: "conflict" };
+    const instead = this.result?.(fields);
+    if (instead) return instead;
+    if (earlier !== undefined) return { kind: "queued", answer: SEND_ANSWER, repeated: true };
+    if (key !== undefined && bodyHash !== undefined) this.#keys.set(key, bodyHash);
+    keep();
+    return { kind: "queued", answer: SEND_ANSWER, repeated: false };
+  }
+
+  cancel(messageId: string): Promise<number | null> {
+    this.cancelled.push(messageId);
+    return Promise.resolve(messageId === ID ? 3 : null);
+  }
+
+  drop(): Promise<number> {
+    return Promise.resolve(7);
+  }
+
+  unsubscribe(token: string): Promise<boolean> {
+    if (!token.startsWith("good")) return Promise.resolve(false);
+    this.unsubscribed.push(token);
+    return Promise.resolve(true);
+  }
+
+  readUnsubscribe(token: string): Promise<string | null> {
+    return Promise.resolve(token.startsWith("good") ? `"<b>&'"@example.net` : null);
+  }
+}
+
+/** A feed of two events, whose bodies are handed out as they are. */
+export class FakeFeed {
+  readonly queries: FeedQuery[] = [];
+  page: FeedPage = {
+    items: ['{"event":"mail.received","id":"1", "n": 1e2}', '{"event":"mail.bounced","id":"2"}']
+      .map((text) => new TextEncoder().encode(text)),
+    nextCursor: "c-9",
+    hasMore: false,
+  };
+
+  readonly read = (query: FeedQuery): Promise<FeedPage> => {
+    this.queries.push(query);
+    return Promise.resolve(this.page);
+  };
+}
+
 /** One message, one job; the queries are kept. */
 export class FakeStore implements Partial<Store> {
   raw: RawMessage | null = null;
+  /** The one message. */
+  message: MessageRecord = message;
   readonly messageQueries: [MessageFilter, PageQuery][] = [];
   readonly jobQueries: [JobFilter, PageQuery][] = [];
   readonly suppressions = new Map<string, SuppressionRecord>();
@@ -149,13 +262,13 @@ export class FakeStore implements Partial<Store> {
   error: unknown = null;
 
   getMessage(id: string): Promise<MessageRecord | null> {
-    return this.error ? Promise.reject(this.error) : Promise.resolve(id === ID ? message : null);
+    return this.error ? Promise.reject(this.error) : Promise.resolve(id === ID ? this.message : null);
   }
 
   listMessages(filter: MessageFilter, page: PageQuery) {
     this.messageQueries.push([filter, page]);
     if (this.error) return Promise.reject(this.error);
-    return Promise.resolve({ items: [message], nextCursor: "c-2" });
+    return Promise.resolve({ items: [this.message], nextCursor: "c-2" });
   }
 
   listJobs(filter: JobFilter, page: PageQuery) {

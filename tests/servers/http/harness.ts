@@ -18,7 +18,7 @@ import {
   type HttpDoor,
 } from "../../../src/servers/http/mod.ts";
 import type { JobAction, JobFilter, Store } from "../../../src/store/types.ts";
-import { FakeFlow, FakeStore, ID, STARTED_AT } from "./fakes.ts";
+import { FakeFeed, FakeFlow, FakeOutbound, FakeStore, ID, STARTED_AT } from "./fakes.ts";
 
 export const TOKEN = "t0ken-of-the-tests-4711";
 const URL_KEY = "ab".repeat(32);
@@ -33,6 +33,8 @@ export interface Harness {
   deps: HttpDeps;
   config: HttpConfig;
   flow: FakeFlow;
+  outbound: FakeOutbound;
+  feed: FakeFeed;
   store: FakeStore;
   actions: [JobAction, JobFilter, boolean][];
   /** All lines logged so far. */
@@ -95,6 +97,8 @@ function attachment(_id: string, n: number) {
 
 function fakeDeps(config: HttpConfig, lines: string[]) {
   const flow = new FakeFlow();
+  const outbound = new FakeOutbound(flow);
+  const feed = new FakeFeed();
   const store = new FakeStore();
   const actions: Harness["actions"] = [];
   const log = createLogger({
@@ -106,6 +110,8 @@ function fakeDeps(config: HttpConfig, lines: string[]) {
   const deps: HttpDeps = {
     config: () => config,
     flow,
+    outbound,
+    events: feed.read,
     store: store as unknown as Store,
     domains,
     attachment,
@@ -123,7 +129,7 @@ function fakeDeps(config: HttpConfig, lines: string[]) {
     version: "1.2.3",
     startedAt: STARTED_AT,
   };
-  return { deps, flow, store, actions };
+  return { deps, flow, outbound, feed, store, actions };
 }
 
 export interface Overrides {

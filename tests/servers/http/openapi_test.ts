@@ -33,14 +33,14 @@ test("Each route is in the description, and the other way round", () =>
     const registered = app.routes.filter((route) => route.method !== "ALL")
       .map((route) => `${route.method} ${route.path.replace(/:(\w+)/g, "{$1}")}`);
     assertEquals(described.sort(), [...new Set(registered)].sort());
-    assert(described.includes("POST /mail/inbound") && described.includes("GET /openapi.json"));
+    assert(described.includes("POST /mail/send") && described.includes("GET /openapi.json"));
   }));
 
 test("Every operation has its parameters, a name of its own, and only known statuses", () =>
   withDoor({}, async (h) => {
     const document: Document = await (await h.call("/openapi.json")).json();
     const ids: string[] = [];
-    const statuses = [200, 201, ...Object.values(HTTP_STATUS)].map(String);
+    const statuses = [200, 201, 202, ...Object.values(HTTP_STATUS)].map(String);
     for (const [path, operations] of Object.entries(document.paths)) {
       for (const operation of Object.values(operations)) {
         ids.push(operation.operationId);
@@ -60,13 +60,17 @@ test("Every operation has its parameters, a name of its own, and only known stat
     ]);
   }));
 
-test("Only health is open, and only downloads take signatures", () =>
+test("Only health is open, only unsubscribing public, and only downloads take signatures", () =>
   withDoor({}, (h) => {
     const routes = routeTable(h.deps);
     assertEquals(routes.filter((r) => r.access === "open").map((r) => r.path), [
       "/health",
       "/health/live",
       "/health/ready",
+    ]);
+    assertEquals(routes.filter((r) => r.access === "public").map((r) => `${r.method} ${r.path}`), [
+      "GET /unsubscribe/{token}",
+      "POST /unsubscribe/{token}",
     ]);
     assertEquals(
       routes.filter((r) => r.access === "signed").map((r) => r.path.replace(/^.*\}\/(?=\w)/, "")),

@@ -8,12 +8,14 @@ import { post, verdictOf, withDoor } from "./harness.ts";
 
 test("A page of messages has snake_case items and a cursor; filters reach the store", () =>
   withDoor({}, async (h) => {
-    const query = "sender=a%40example.org&recipient=b%40example.com&verdict=quarantine&limit=7&cursor=abc";
+    const query = "sender=a%40example.org&recipient=b%40example.com&verdict=quarantine&direction=inbound" +
+      "&limit=7&cursor=abc";
     const page = await (await h.call(`/v1/messages?${query}`)).json();
     assertEquals(page.next_cursor, "c-2");
     const { authentication, connection, ...item } = page.items[0];
     assertEquals(item, {
       id: ID,
+      direction: "inbound",
       request_id: "r-1",
       received_at: "2026-01-01T00:00:00.000Z",
       sender: "a@example.org",
@@ -24,10 +26,18 @@ test("A page of messages has snake_case items and a cursor; filters reach the st
       to_header: "b@example.com",
       size_bytes: 10,
       verdict: "accept",
+      report: null,
+      dkim: null,
+      metadata: null,
     });
     assertEquals([authentication.spf.result, connection.client_address], ["none", null]);
     await (await h.call("/v1/messages")).body?.cancel();
-    const filter = { sender: "a@example.org", recipient: "b@example.com", verdict: "quarantine" as const };
+    const filter = {
+      sender: "a@example.org",
+      recipient: "b@example.com",
+      verdict: "quarantine" as const,
+      direction: "inbound" as const,
+    };
     assertEquals(h.store.messageQueries[0], [filter, { limit: 7, cursor: "abc" }]);
     assertEquals(h.store.messageQueries[1]?.[1].limit, 50);
   }));
@@ -41,6 +51,7 @@ test("Query parameters that are wrong, unknown or given twice are 400", () =>
         "limit=x",
         "limit=",
         "verdict=maybe",
+        "direction=sideways",
         "sneder=a",
         "limit=1&limit=2",
         "cursor=%00",
@@ -55,6 +66,29 @@ test("A cursor that the store does not know is 400", () =>
   withDoor({}, async (h) => {
     h.store.error = new InvalidCursor();
     assertEquals(await verdictOf(h.call("/v1/messages?cursor=abc")), [400, "validation_error"]);
+  }));
+
+test("An outbound message says what it has, and null where there is nothing to say", () =>
+  withDoor({}, async (h) => {
+    const outbound = { metadata: { order: 7 }, dkim: ["s1._domainkey.example.com"] };
+    h.store.message = { ...h.store.message, direction: "outbound", outbound };
+    const shown = await (await h.call(`/v1/messages/${ID}`)).json();
+    assertEquals([shown.direction, shown.metadata, shown.dkim], [
+      "outbound",
+      { order: 7 },
+      ["s1._domainkey.example.com"],
+    ]);
+    assertEquals([shown.verdict, shown.connection, shown.authentication, shown.report], [
+      null,
+      null,
+      null,
+      null,
+    ]);
+    const report = { kind: "bounce" as const, messageId: ID, recipient: "c@example.net" };
+    h.store.message = { ...h.store.message, direction: "inbound", outbound: null, report };
+    const bounce = await (await h.call(`/v1/messages/${ID}`)).json();
+    assertEquals(bounce.report, { kind: "bounce", message_id: ID, recipient: "c@example.net" });
+    assertEquals([bounce.verdict, bounce.metadata, bounce.jobs_next_cursor], ["accept", null, null]);
   }));
 
 test("One message comes with its jobs; an unknown or impossible id is 404", () =>

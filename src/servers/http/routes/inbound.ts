@@ -1,27 +1,26 @@
 /**
  * POST /mail/inbound (and its old name /email): the flow in, over HTTP. The stages are SMTP's, in SMTP's order:
  * envelope, recipients, room, bytes, receive(); 200 is only said when receive() says that the mail is durable.
- * A message/rfc822 body streams into the spool; JSON is parsed whole, because it has to be.
+ * A message/rfc822 body streams into the spool (raw_body.ts); JSON is parsed whole (large_json.ts).
  */
 
 import { z } from "zod";
-import { type Refusal, refusalOf, refuse } from "../../../base/errors.ts";
+import { type Refusal, refuse } from "../../../base/errors.ts";
 import { countRefusal } from "../../../inbound/receive_metrics.ts";
 import type { Spooled } from "../../../store/types.ts";
-import { checkJson, checkMedia, declaredLength, limitsOf, mediaType, readBody, readJson } from "../body.ts";
+import { checkMedia, declaredLength, mediaType } from "../body.ts";
 import { envelopeOf, type Handed, headerInput } from "../envelope.ts";
-import { Intake, isRefusal } from "../intake.ts";
-import { invalid, isProblem, json, refused } from "../problem.ts";
+import { Intake } from "../intake.ts";
 import { messagePieces, messageSize, sourceFinding } from "../json_message.ts";
-import { parkBody, parkedText } from "../parked_body.ts";
+import { takeJson } from "../large_json.ts";
+import { invalid, isProblem, json, refused } from "../problem.ts";
+import { finishIntake, takeRaw } from "../raw_body.ts";
 import { inboundAnswer, type InboundBody, inboundBody } from "../schemas.ts";
-import { Turnstile } from "../turnstile.ts";
+import type { Turnstile } from "../turnstile.ts";
 import type { ApiContext, HttpDeps, Problem, Route } from "../types.ts";
 
 const RFC822 = "message/rfc822";
 const JSON_TYPE = "application/json";
-/** JSON bodies over this, or of a length not told, are parked and taken one at a time. */
-const LARGE_JSON_BYTES = 1024 * 1024;
 
 const originalHeaders = z.object({
   "X-Original-Sender": z.string().optional().describe("With message/rfc822; <> for the null sender"),
@@ -32,8 +31,7 @@ const originalHeaders = z.object({
   "X-Original-Helo": z.string().optional(),
 });
 
-export function inboundRoutes(deps: HttpDeps): Route[] {
-  const turnstile = new Turnstile();
+export function inboundRoutes(deps: HttpDeps, turnstile: Turnstile): Route[] {
   return ["/mail/inbound", "/email"].map((path): Route => ({
     method: "POST",
     path,
@@ -52,7 +50,15 @@ export function inboundRoutes(deps: HttpDeps): Route[] {
 async function inbound(c: ApiContext, deps: HttpDeps, turnstile: Turnstile): Promise<Response | Problem> {
   const wrongMedia = checkMedia(c, [RFC822, JSON_TYPE]);
   if (wrongMedia) return wrongMedia;
-  const taken = mediaType(c) === RFC822 ? await takeRfc822(c, deps) : await takeJson(c, deps, turnstile);
+  const taken = mediaType(c) === RFC822
+    ? await takeRfc822(c, deps)
+    : await takeJson<InboundBody, Taken>(c, deps, {
+      schema: inboundBody,
+      room: deps.flow,
+      turnstile,
+      turnAway: (refusal) => turnAway(c, deps, refusal),
+      use: (value) => spoolJson(c, deps, value),
+    });
   if (isProblem(taken)) return taken;
   const { envelope, connection, spooled } = taken;
   const requestId = c.get("requestId");
@@ -107,81 +113,15 @@ function checkEnvelope(c: ApiContext, deps: HttpDeps, handed: Handed, sizeBytes:
   return full && turnAway(c, deps, full);
 }
 
-/** The streaming way: the whole message is never in memory. */
+/** The streaming way. */
 async function takeRfc822(c: ApiContext, deps: HttpDeps): Promise<Taken | Problem> {
   const input = headerInput(c);
   const handed = Array.isArray(input) ? input : envelopeOf(input);
   if (Array.isArray(handed)) return invalid(handed);
   const wrong = checkEnvelope(c, deps, handed, declaredLength(c.env.incoming));
   if (wrong) return wrong;
-  const bytesMax = deps.config().max_message_size;
-  const intake = new Intake(deps.flow.spool(), bytesMax);
-  const found: { refusal: Refusal | null } = { refusal: null };
-  const stop = (refusal: Refusal | null): Problem | null => {
-    found.refusal = refusal;
-    return refusal && refused(refusal);
-  };
-  try {
-    const problem = await readBody(c, limitsOf(c, deps, bytesMax), (chunk) => {
-      const result = intake.write(chunk);
-      return result instanceof Promise ? result.then(stop) : stop(result);
-    });
-    if (found.refusal) return turnAway(c, deps, await intake.abandon(found.refusal));
-    if (problem) {
-      const refusal = await intake.abandon(refuse("message_too_large"));
-      return problem.problem === "payload_too_large" ? turnAway(c, deps, refusal) : problem;
-    }
-    return await finish(c, deps, intake, handed);
-  } catch (error) {
-    c.get("log").error("Mail could not be spooled", { error });
-    return turnAway(c, deps, await intake.abandon(error));
-  }
-}
-
-async function finish(
-  c: ApiContext,
-  deps: HttpDeps,
-  intake: Intake,
-  handed: Handed,
-): Promise<Taken | Problem> {
-  const spooled = await intake.finish();
-  if (isRefusal(spooled)) return turnAway(c, deps, await intake.abandon(spooled));
-  // Nobody waits for the answer any more: what is not stored yet is not stored.
-  if (!c.get("signal").aborted) return { ...handed, spooled };
-  await spooled.discard();
-  return turnAway(c, deps, refuse("internal"));
-}
-
-/** A small body goes straight through; a large one is parked first, and then read when its turn comes. */
-async function takeJson(c: ApiContext, deps: HttpDeps, turnstile: Turnstile): Promise<Taken | Problem> {
-  // base64 takes four bytes for three; the rest is room for the envelope.
-  const bytesMax = Math.ceil(deps.config().max_message_size * 4 / 3) + 2 ** 20;
-  const declared = declaredLength(c.env.incoming);
-  const isChunked = c.env.incoming.headers["content-length"] === undefined;
-  if (!isChunked && declared <= LARGE_JSON_BYTES) {
-    const body = await readJson(c, deps, inboundBody, bytesMax);
-    return isProblem(body) ? body : await spoolJson(c, deps, body.value);
-  }
-  const full = deps.flow.checkStorage(declared);
-  if (full) return turnAway(c, deps, full);
-  let parked: Spooled | null = null;
-  try {
-    const found = await parkBody(c, deps, bytesMax);
-    if (isProblem(found)) return found;
-    parked = found;
-    const taken = await turnstile.pass(async () => {
-      if (c.get("signal").aborted) return turnAway(c, deps, refuse("internal"));
-      const body = checkJson(await parkedText(found), inboundBody);
-      return isProblem(body) ? body : await spoolJson(c, deps, body.value);
-    });
-    const tooMany = "Too many large JSON bodies at once, try again later";
-    return taken ?? turnAway(c, deps, refuse("internal", tooMany));
-  } catch (error) {
-    c.get("log").error("Mail could not be spooled", { error });
-    return turnAway(c, deps, refusalOf(error));
-  } finally {
-    await parked?.discard();
-  }
+  const spooled = await takeRaw(c, deps, deps.flow.spool(), (refusal) => turnAway(c, deps, refusal));
+  return isProblem(spooled) ? spooled : { ...handed, spooled };
 }
 
 /** The way through memory, with the same checks in the same order. */
@@ -216,7 +156,8 @@ async function spoolJson(c: ApiContext, deps: HttpDeps, value: InboundBody): Pro
       const refusal = await intake.write(piece);
       if (refusal) return turnAway(c, deps, await intake.abandon(refusal));
     }
-    return await finish(c, deps, intake, handed);
+    const spooled = await finishIntake(c, intake, (refusal) => turnAway(c, deps, refusal));
+    return isProblem(spooled) ? spooled : { ...handed, spooled };
   } catch (error) {
     c.get("log").error("Mail could not be spooled", { error });
     return turnAway(c, deps, await intake.abandon(error));
