@@ -110,7 +110,7 @@ async function tieReport(deps: ReportDeps, arrival: Arrival): Promise<ReportOutc
   };
 }
 
-/** A report's other recipients, if it has any, are people: they get it as they would any mail. */
+/** A report's other recipients, if it has some, are people, who get it as a mail. */
 function otherRecipients({ recipients }: Envelope, address: string | undefined): string[] {
   return address === undefined ? [] : recipients.filter((recipient) => recipient !== address);
 }

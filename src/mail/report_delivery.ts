@@ -19,6 +19,8 @@ import type { DeliveryAction, DeliveryStatus, ReportFinding } from "./report_typ
 /** Each is there once for a recipient, so that its second is the next recipient's. */
 const ONCE = new Set(["original-recipient", "final-recipient", "action", "status"]);
 
+const RECIPIENT = /^(?:original|final)-recipient$/i;
+
 const ACTIONS: [start: RegExp, action: DeliveryAction][] = [
   [/^fail/, "failed"],
   [/^delay/, "delayed"],
@@ -38,9 +40,9 @@ export function readDelivery(bytes: Uint8Array, text: string): ReportFinding | n
   return { kind: "delivery", reporter: reporter ?? null, recipients };
 }
 
-/** As Postfix, Exim, Sendmail and qmail put it. */
+/** As Postfix, Exim and GMX, Sendmail, and qmail put it. */
 export function isReplyToRcpt(text: string): boolean {
-  return /in reply to RCPT TO|after RCPT TO:|>>> RCPT To:|does not like recipient/i.test(text);
+  return /(?:in reply to|after|for) RCPT TO|>>> RCPT To:|does not like recipient/i.test(text);
 }
 
 /**
@@ -56,7 +58,9 @@ function recipientGroups(groups: Field[][]): Field[][] {
     [current, seen] = [[], new Set()];
   };
   for (const group of groups) {
-    if (seen.has("final-recipient") && seen.has("action")) next();
+    // An empty line in the wrong place parts a recipient from its fate: then what follows names none.
+    const namesRecipient = group.some((field) => RECIPIENT.test(field.name));
+    if (namesRecipient && current.some((field) => RECIPIENT.test(field.name))) next();
     for (const field of group) {
       const name = field.name.toLowerCase();
       if (seen.has(name)) next();
@@ -74,8 +78,9 @@ function describe(fields: Field[], atRcpt: boolean): DeliveryStatus | null {
   const original = addressOf(fields, "original-recipient");
   const final = addressOf(fields, "final-recipient");
   const { reply, text } = diagnosticOf(fields);
+  const addresses = [original, final].filter((address) => address !== null);
   return {
-    addresses: [original, final].filter((address) => address !== null),
+    addresses: [...new Set(addresses)],
     action,
     status: statusOf(written, reply),
     code: reply?.code ?? null,

@@ -70,7 +70,8 @@ export function hostOf(fields: Field[], name: string): string | null {
 
 /** The host name or address that the text begins with. */
 export function hostName(text: string): string | null {
-  return /^[A-Za-z0-9[][A-Za-z0-9.:_[\]-]*/.exec(text)?.[0].slice(0, NAME_CHARS_MAX) ?? null;
+  const found = /^[A-Za-z0-9[][A-Za-z0-9.:_[\]-]*/.exec(text.slice(0, NAME_CHARS_MAX));
+  return found && found[0].replace(/\.$/, "");
 }
 
 /**
