@@ -19,6 +19,8 @@ import type { DeliveryAction, DeliveryStatus, ReportFinding } from "./report_typ
 /** Each is there once for a recipient, so that its second is the next recipient's. */
 const ONCE = new Set(["original-recipient", "final-recipient", "action", "status"]);
 
+/** Ours go out to one recipient each; what lists more than these lists them for somebody else. */
+const RECIPIENTS_MAX = 200;
 const RECIPIENT = /^(?:original|final)-recipient$/i;
 
 const ACTIONS: [start: RegExp, action: DeliveryAction][] = [
@@ -34,7 +36,8 @@ const CLASSES = new Map<string, DeliveryAction>([["5", "failed"], ["4", "delayed
 export function readDelivery(bytes: Uint8Array, text: string): ReportFinding | null {
   const groups = recipientGroups(fieldGroups(bytes));
   const atRcpt = isReplyToRcpt(text);
-  const recipients = groups.map((fields) => describe(fields, atRcpt)).filter((status) => status !== null);
+  const recipients = groups.slice(0, RECIPIENTS_MAX).map((fields) => describe(fields, atRcpt))
+    .filter((status) => status !== null);
   if (recipients.length === 0) return null;
   const reporter = groups.map((fields) => hostOf(fields, "reporting-mta")).find((name) => name !== null);
   return { kind: "delivery", reporter: reporter ?? null, recipients };
