@@ -12,11 +12,11 @@
 
 import { outboundEvent, type OutboundEventName } from "../events/outbound.ts";
 import type { RouteConfig } from "../events/jobs.ts";
-import { parseMailbox } from "../mail/address.ts";
 import { isHardBounce } from "../mail/bounce_kind.ts";
 import type { HeaderBlock } from "../mail/header.ts";
 import { type DeliveryStatus, isComplaint, type ReadReport, type ReportFinding } from "../mail/report.ts";
 import { isSameAddress } from "../mail/report_fields.ts";
+import { suppressionKey } from "../mail/suppression_key.ts";
 import type { Envelope } from "../mail/types.ts";
 import { readVerp } from "../mail/verp.ts";
 import type {
@@ -153,7 +153,7 @@ function meaningOf(finding: ReportFinding, recipient: string): Meaning | null {
   if (status.action === "delayed") {
     return { kind: "delay", event: "mail.deferred", details, suppression: null };
   }
-  const detail = response === null ? "" : [response.code, response.enhanced, response.text].join(" ");
+  const detail = [response?.code, response?.enhanced, response?.text].filter(Boolean).join(" ");
   const suppression = { reason: "bounce" as const, detail: detail.slice(0, DETAIL_CHARS_MAX).toWellFormed() };
   return { kind: "bounce", event: "mail.bounced", details, suppression: isHard(status) ? suppression : null };
 }
@@ -185,9 +185,12 @@ async function effectsOf(
   const attempt = await attemptsOn(deps, message.id, recipient);
   return {
     events: [outboundEvent(event, message, { ...details, recipient, attempt }, at, deps.config())],
-    suppressions: suppression === null
-      ? []
-      : [{ address: suppressionAddress(recipient), messageId: message.id, createdAt: at, ...suppression }],
+    suppressions: suppression === null ? [] : [{
+      address: suppressionKey(recipient) ?? recipient.toLowerCase(),
+      messageId: message.id,
+      createdAt: at,
+      ...suppression,
+    }],
   };
 }
 
@@ -196,10 +199,4 @@ async function attemptsOn(deps: ReportDeps, messageId: string, recipient: string
   const filter = { messageId, carrier: "smtp" as const, recipient };
   const { items } = await deps.store.listJobs(filter, { limit: 1 });
   return items[0]?.attempts ?? 0;
-}
-
-/** As the store keeps it: lower case, the domain in A-labels. */
-function suppressionAddress(recipient: string): string {
-  const mailbox = parseMailbox(recipient, { smtpUtf8: true });
-  return ("problem" in mailbox ? recipient : mailbox.address).toLowerCase();
 }
