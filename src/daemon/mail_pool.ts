@@ -14,12 +14,14 @@ import {
   type AuthenticationOutcome,
 } from "../inbound/auth_types.ts";
 import type { ParsedAttachment } from "../mail/parse.ts";
+import type { ReadReport, ReportFinding } from "../mail/report.ts";
 import type { AttachmentInput, MailTasksInit } from "./mail_tasks.ts";
 
 export interface MailPool {
   authenticate: Authenticate;
   buildPayload(input: PayloadInput): Promise<Uint8Array<ArrayBuffer>>;
   extractAttachment(input: AttachmentInput): Promise<ParsedAttachment | null>;
+  readReport: ReadReport;
   close(): Promise<void>;
 }
 
@@ -33,6 +35,8 @@ export interface MailPoolOptions {
 
 const AUTHENTICATE_MS_MAX = AUTHENTICATION_MS_MAX + 10_000;
 const PAYLOAD_MS_MAX = 60_000;
+/** Its sender waits for our answer, and without a finding the mail is delivered all the same. */
+const REPORT_MS_MAX = 15_000;
 
 export function createMailPool(options: MailPoolOptions): MailPool {
   const init: MailTasksInit = {
@@ -53,6 +57,7 @@ export function createMailPool(options: MailPoolOptions): MailPool {
       pool.run<AuthenticationOutcome>("authenticate", input, { deadlineMs: AUTHENTICATE_MS_MAX }),
     buildPayload: (input) => pool.run("payload", input, { deadlineMs: PAYLOAD_MS_MAX }),
     extractAttachment: (input) => pool.run("attachment", input, { deadlineMs: PAYLOAD_MS_MAX }),
+    readReport: (mail) => pool.run<ReportFinding | null>("report", mail, { deadlineMs: REPORT_MS_MAX }),
     close: () => pool.close(),
   };
 }

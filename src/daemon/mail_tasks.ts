@@ -1,6 +1,6 @@
 /**
- * The work on one mail's bytes that leaves the main thread: verification, payloads, attachments. Imported by
- * the worker's entry, and directly where there are no threads (tests).
+ * The work on one mail's bytes that leaves the main thread: verification, payloads, attachments, reports.
+ * Imported by the worker's entry, and directly where there are no threads (tests).
  */
 
 import { systemClock } from "../base/clock.ts";
@@ -11,6 +11,7 @@ import type { PayloadInput } from "../events/types.ts";
 import { authenticate } from "../inbound/authenticate.ts";
 import type { AuthenticationInput } from "../inbound/auth_types.ts";
 import { extractAttachment } from "../mail/parse.ts";
+import { readReport } from "../mail/report.ts";
 import type { RawMessage } from "../store/types.ts";
 
 export interface MailTasksInit {
@@ -34,6 +35,7 @@ export function mailTasks(init: unknown): TaskHandlers {
       const { raw, index } = input as AttachmentInput;
       return extractAttachment(raw, index);
     },
+    report: (input) => readReport(input as RawMessage),
     close: () => resolver.close(),
   };
 }

@@ -8,7 +8,8 @@
 import { type ParsedAttachment, type ParsedMail, parseMail } from "../mail/parse.ts";
 import { readSource, sourceSizeBytes } from "../mail/source.ts";
 import { SIGNED_URL_MS, signPath } from "./signed_url.ts";
-import type { AttachmentPayload, MailReceived, PayloadInput } from "./types.ts";
+import type { ReportFacts } from "../store/types.ts";
+import type { AttachmentPayload, MailReceived, PayloadInput, ReportPayload } from "./types.ts";
 
 export type { MailReceived, PayloadInput } from "./types.ts";
 
@@ -51,6 +52,7 @@ async function describeMail(input: PayloadInput): Promise<MailReceived> {
     connection: record.connection,
     authentication: record.authentication,
     verdict: record.verdict,
+    report: describeReport(record.report),
     metadata: {
       request_id: record.requestId,
       processing_time_ms: record.processingMs,
@@ -71,6 +73,10 @@ async function rawInline(input: PayloadInput): Promise<{ raw: string } | { raw_b
     }
   }
   return { raw_base64: bytes.toBase64() };
+}
+
+function describeReport(report: ReportFacts | null): ReportPayload | null {
+  return report && { kind: report.kind, id: report.messageId, recipient: report.recipient };
 }
 
 function describeAttachment(input: PayloadInput, attachment: ParsedAttachment, n: number): AttachmentPayload {

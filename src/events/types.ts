@@ -6,7 +6,7 @@
  */
 
 import type { Authentication, Connection, Verdict } from "../mail/types.ts";
-import type { MessageRecord, RawMessage } from "../store/types.ts";
+import type { MessageRecord, RawMessage, ReportFacts } from "../store/types.ts";
 
 /** Everything a payload is made from; plain data, because it crosses to a worker thread. */
 export interface PayloadInput {
@@ -39,6 +39,13 @@ export interface AttachmentPayload {
   url?: string;
 }
 
+/** What a mail is an answer to: `id` is that of our message, `recipient` the address that it was sent to. */
+export interface ReportPayload {
+  kind: ReportFacts["kind"];
+  id: string;
+  recipient: string;
+}
+
 export interface MailReceived {
   event: "mail.received";
   id: string;
@@ -63,6 +70,8 @@ export interface MailReceived {
   connection: Connection;
   authentication: Authentication;
   verdict: Verdict;
+  /** Null for what is no report about mail that we sent. */
+  report: ReportPayload | null;
   metadata: {
     request_id: string;
     processing_time_ms: number;

@@ -1,7 +1,8 @@
 /**
  * Whose mail we take: the configured domains (all local parts) and those added at run time (kept in the store,
  * with a list of recipients if they have one). Never an open relay: what is not in here is refused with
- * 550 5.7.1. `infra_domain` only lends its name to this host and takes no mail unless it is listed as well.
+ * 550 5.7.1. `infra_domain` only lends its name to this host and takes no mail unless it is listed as well. The
+ * signed addresses that our own mail goes out under (mail/verp.ts) are taken in every domain of ours.
  */
 
 import { type Refusal, refuse } from "../base/errors.ts";
@@ -9,6 +10,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Config } from "../config/schema.ts";
 import { domainsOf } from "../config/names.ts";
 import { normalizeDomain, parseMailbox } from "../mail/address.ts";
+import { readVerp } from "../mail/verp.ts";
 import type { Store } from "../store/types.ts";
 
 export interface DomainEntry {
@@ -24,6 +26,8 @@ export interface DomainDeps {
   config: () => DomainConfig;
   store: Pick<Store, "listDomains" | "addDomain" | "removeDomain">;
   clock: Clock;
+  /** Hex; signs the addresses that reports about our own mail come to. Absent where nothing is sent. */
+  verpKey?: (() => string) | undefined;
 }
 
 const RECIPIENTS_MAX = 100_000;
@@ -73,7 +77,13 @@ export class DomainTable {
     if (entry.recipients === null || local === "postmaster") return null;
     const known = entry.recipients.has(mailbox.address.toLowerCase()) ||
       entry.recipients.has(`${local}@${mailbox.domain}`);
-    return known ? null : refuse("unknown_recipient");
+    return known || this.#isReturnPath(mailbox.address) ? null : refuse("unknown_recipient");
+  }
+
+  /** An envelope sender of ours: no list of recipients has it, and a report to it is always wanted. */
+  #isReturnPath(address: string): boolean {
+    const { verpKey } = this.deps;
+    return verpKey !== undefined && readVerp(verpKey(), address) !== null;
   }
 
   list(): DomainEntry[] {

@@ -20,6 +20,7 @@ import type { Authenticate, AuthenticationConfig, AuthenticationOutcome } from "
 import type { DomainTable } from "./domains.ts";
 import { decide, type PolicyConfig, type PolicyReason } from "./policy.ts";
 import { countAuthentication, countReceipt } from "./receive_metrics.ts";
+import type { ReportOutcome, TieReport } from "./report.ts";
 import { StorageRoom } from "./storage_room.ts";
 import { traceHead } from "./trace.ts";
 import type { InboundFlow, Receipt, Submission } from "./types.ts";
@@ -35,6 +36,8 @@ export interface InboundDeps {
   domains: Pick<DomainTable, "accepts">;
   /** Runs in the worker pool; may reject, which costs this mail a 451. */
   authenticate: Authenticate;
+  /** Ties a report to the mail it is about; absent where nothing is sent. */
+  tieReport?: TieReport | undefined;
   /** True once the daemon is on its way out. */
   draining: () => boolean;
   clock: Clock;
@@ -51,6 +54,7 @@ interface Progress {
   startedAt: number;
   outcome: AuthenticationOutcome | null;
   reasons: PolicyReason[];
+  report: ReportOutcome;
   error: unknown;
 }
 
@@ -70,6 +74,7 @@ async function receive(deps: InboundDeps, room: StorageRoom, submission: Submiss
     startedAt: deps.clock.monotonic(),
     outcome: null,
     reasons: [],
+    report: { kind: "none" },
     error: undefined,
   };
   let receipt: Receipt;
@@ -121,6 +126,11 @@ async function stages(
   if (decision.kind === "refuse") return refused(decision.refusal);
   progress.reasons = decision.reasons;
 
+  const arrival = { header, spooled, envelope, receivedAt };
+  progress.report = await deps.tieReport?.(arrival) ?? progress.report;
+  const tied = progress.report.kind === "tied" ? progress.report : null;
+  const addresses = tied?.recipients ?? envelope.recipients;
+
   const { id } = progress;
   const { authentication } = outcome;
   const head = traceHead(header, {
@@ -137,7 +147,7 @@ async function stages(
     id,
     direction: "inbound",
     outbound: null,
-    report: null,
+    report: tied?.facts ?? null,
     requestId,
     receivedAt,
     mailFrom: envelope.mailFrom,
@@ -152,10 +162,9 @@ async function stages(
     processingMs: Math.round(deps.clock.monotonic() - progress.startedAt),
     head,
     spooled,
-    jobs: jobsFor(
-      { event: "mail.received", messageId: id, addresses: envelope.recipients, now: receivedAt },
-      config,
-    ),
+    jobs: jobsFor({ event: "mail.received", messageId: id, addresses, now: receivedAt }, config),
+    effects: tied?.effects ?? undefined,
+    silent: addresses.length === 0,
   });
   return { kind: "accepted", messageId: id, verdict: decision.verdict, receivedAt };
 }
@@ -176,6 +185,7 @@ function report(deps: InboundDeps, submission: Submission, progress: Progress, r
   countReceipt(deps.metrics, receipt, progress.reasons, durationMs, spooled.sizeBytes);
   const authentication = progress.outcome?.authentication;
   const accepted = receipt.kind === "accepted";
+  const about = progress.report.kind === "tied" ? progress.report.facts : undefined;
   const fields = {
     request_id: submission.requestId,
     message_id: accepted ? progress.id : undefined,
@@ -193,6 +203,9 @@ function report(deps: InboundDeps, submission: Submission, progress: Progress, r
     verdict: accepted ? receipt.verdict : undefined,
     code: accepted ? undefined : receipt.refusal.code,
     reason: accepted ? progress.reasons.join(",") || undefined : receipt.refusal.reason,
+    report: about?.kind,
+    about: about?.messageId,
+    report_error: progress.report.kind === "unread" ? messageOf(progress.report.error) : undefined,
     error: progress.error === undefined ? undefined : messageOf(progress.error),
     ms: Math.round(durationMs * 10) / 10,
   };

@@ -19,6 +19,7 @@ export interface VerpPlace {
 
 const PREFIX = "bounces+";
 const PATTERN = /^bounces\+([0-7][0-9a-hjkmnp-tv-z]{25})-([0-9a-z]{1,4})-([0-9a-f]{12})@/;
+const IN_TEXT = /\bbounces\+[0-7][0-9a-hjkmnp-tv-z]{25}-[0-9a-z]{1,4}-[0-9a-f]{12}@[a-z0-9.-]{1,253}/gi;
 
 function macOf(keyHex: string, messageId: string, index: number): string {
   const mac = createHmac("sha256", Uint8Array.fromHex(keyHex)).update(`verp\n${messageId}\n${index}`);
@@ -40,4 +41,9 @@ export function readVerp(keyHex: string, address: string): VerpPlace | null {
   const wanted = new TextEncoder().encode(macOf(keyHex, id, index));
   if (!timingSafeEqual(wanted, new TextEncoder().encode(mac))) return null;
   return { messageId: id.toUpperCase(), index };
+}
+
+/** Whatever looks like one of our envelope senders in a stranger's text; the signature is not looked at. */
+export function findVerps(text: string): string[] {
+  return [...text.matchAll(IN_TEXT)].map((found) => found[0].toLowerCase());
 }

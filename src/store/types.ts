@@ -66,7 +66,7 @@ export interface OutboundFacts {
 
 /** What an inbound mail turned out to be an answer to: kept with it, and shown in its webhook. */
 export interface ReportFacts {
-  kind: "bounce" | "delay" | "delivery" | "complaint" | "auto_reply";
+  kind: "bounce" | "delay" | "delivery" | "complaint" | "feedback" | "auto_reply";
   /** The message of ours that it is about, and the address that message went to. */
   messageId: string;
   recipient: string;

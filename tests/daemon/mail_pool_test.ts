@@ -31,6 +31,12 @@ for (const size of [0, 2]) {
       const attachment = await pool.extractAttachment({ raw, index: 0 });
       assertEquals(new TextDecoder().decode(attachment!.content!), "A note.\r\n");
       assertEquals(await pool.extractAttachment({ raw, index: 5 }), null);
+      assertEquals(await pool.readReport(raw), null);
+      const answer = split(mailText({ From: "a@good.test", "Auto-Submitted": "auto-replied" }));
+      assertEquals(
+        await pool.readReport({ head: answer.header, body: { kind: "memory", bytes: answer.body } }),
+        { kind: "auto_reply" },
+      );
     } finally {
       await pool.close();
       await zone.close();

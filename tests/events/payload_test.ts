@@ -49,6 +49,7 @@ test("GoMail's fields come first and in their order", async () => {
     "connection",
     "authentication",
     "verdict",
+    "report",
     "metadata",
   ]);
   assertEquals([payload.recipient, payload.recipients.length], ["b@ours.example", 2]);

@@ -10,6 +10,7 @@ export const TARGETS: ReadonlyMap<string, Load> = new Map<string, Load>([
   ["address", () => import("./targets/address.ts")],
   ["header", () => import("./targets/header.ts")],
   ["mime", () => import("./targets/mime.ts")],
+  ["report", () => import("./targets/report.ts")],
   ["config", () => import("./targets/config.ts")],
   ["http", () => import("./targets/http.ts")],
   ["webhook", () => import("./targets/webhook.ts")],

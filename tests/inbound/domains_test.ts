@@ -2,9 +2,12 @@
 
 import { assertEquals } from "@std/assert";
 import { DomainTable } from "../../src/inbound/domains.ts";
+import { verpAddress } from "../../src/mail/verp.ts";
 import type { DomainRecord } from "../../src/store/types.ts";
 import { FakeClock } from "../support/fake_clock.ts";
 import { test } from "../support/test.ts";
+
+const KEY = "5e".repeat(32);
 
 function tableOf(records: DomainRecord[] = []) {
   const stored = new Map(records.map((record) => [record.domain, record]));
@@ -21,7 +24,7 @@ function tableOf(records: DomainRecord[] = []) {
     config: { primary_domain: "us.test" as string | undefined, additional_domains: ["Bücher.test"] },
   };
   return {
-    table: new DomainTable({ store, config: () => state.config, clock: new FakeClock() }),
+    table: new DomainTable({ store, config: () => state.config, clock: new FakeClock(), verpKey: () => KEY }),
     state,
     stored,
   };
@@ -63,6 +66,26 @@ test("A domain with a list takes its recipients, in any case and quoting, and po
     ["bob@list.test", "taken"],
     ["PostMaster@list.test", "taken"],
     ["carl@list.test", "unknown_recipient"],
+  ];
+  for (const [address, expected] of cases) {
+    assertEquals([address, reason(table, address)], [address, expected]);
+  }
+});
+
+test("A signed return path is taken in every domain of ours, list or not; an unsigned one is an address", async () => {
+  const { table } = tableOf();
+  await table.load();
+  assertEquals(await table.add("list.test", ["anna"]), "added");
+  const place = { messageId: "01JD0000000000000000000001", index: 3 };
+  const signed = (domain: string, key = KEY) => verpAddress(key, place, domain);
+  const cases: [string, string][] = [
+    [signed("list.test"), "taken"],
+    [signed("list.test").toUpperCase(), "taken"],
+    [signed("us.test"), "taken"],
+    [signed("list.test", "00".repeat(32)), "unknown_recipient"],
+    [signed("us.test", "00".repeat(32)), "taken"],
+    [signed("other.test"), "relay_denied"],
+    [signed("list.test").replace("bounces+", "bounces+x"), "unknown_recipient"],
   ];
   for (const [address, expected] of cases) {
     assertEquals([address, reason(table, address)], [address, expected]);

@@ -197,6 +197,28 @@ test("A forged mail is marked under relaxed enforcement and refused under strict
   });
 });
 
+test("A bounce with the null sender is judged by its HELO name, and no harder than other mail", async () => {
+  await withWorld(async ({ config, submit }) => {
+    Object.assign(config, { dmarc_enforcement: "strict", spf_enforcement: "strict" });
+    const envelope = { mailFrom: "", recipients: ["b@us.test"], smtpUtf8: false };
+    const bounce = (from: string) =>
+      mailText({ From: from, "Content-Type": "multipart/report; report-type=delivery-status; boundary=b" });
+    const helo = (client_helo: string): Partial<Submission> => ({
+      envelope,
+      connection: { client_address: "192.0.2.1", client_hostname: null, client_helo, tls: null },
+    });
+    const genuine = await submit(bounce("MAILER-DAEMON@good.test"), helo("good.test"));
+    assert(genuine.kind === "accepted");
+    assertEquals(genuine.verdict, "accept");
+    const stranger = await submit(bounce("MAILER-DAEMON@no-policy.test"), helo("mx.no-policy.test"));
+    assert(stranger.kind === "accepted");
+    assertEquals(stranger.verdict, "accept");
+    const forged = await submit(bounce("MAILER-DAEMON@good.test"), helo("mx.no-policy.test"));
+    assert(forged.kind === "refused");
+    assertEquals(forged.refusal.reason, "dmarc_fail");
+  });
+});
+
 test("Dead DNS is recorded and the mail accepted, or 451 where a verdict is needed; then service returns", async () => {
   await withWorld(async ({ zone, config, submit, metric }) => {
     const mail = await signed(MAIL, key);

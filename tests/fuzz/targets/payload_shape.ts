@@ -80,6 +80,11 @@ export const payloadShape: Check = object({
   connection: anything,
   authentication: anything,
   verdict: one("accept", "quarantine"),
+  report: nullable(object({
+    kind: one("bounce", "delay", "delivery", "complaint", "feedback", "auto_reply"),
+    id: text,
+    recipient: text,
+  })),
   metadata: object({ request_id: text, processing_time_ms: count, size_bytes: count, attachments: count }),
 });
 
