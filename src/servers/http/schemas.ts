@@ -39,8 +39,8 @@ const authenticationSchema = z.object({
 }).describe("As in the webhook's authentication");
 
 const reportSchema = z.object({
-  kind: z.enum(["bounce", "delay", "delivery", "complaint", "auto_reply"]),
-  message_id: id.describe("The message of ours that it is about"),
+  kind: z.enum(["bounce", "delay", "delivery", "complaint", "feedback", "auto_reply"]),
+  id: id.describe("The message of ours that it is about"),
   recipient: z.string().describe("The address that message went to"),
 });
 
@@ -165,7 +165,7 @@ export function messageItem(record: MessageRecord): MessageItem {
     verdict: isInbound ? record.verdict : null,
     connection: isInbound ? record.connection : null,
     authentication: isInbound ? plainAuthentication(record.authentication) : null,
-    report: report && { kind: report.kind, message_id: report.messageId, recipient: report.recipient },
+    report: report && { kind: report.kind, id: report.messageId, recipient: report.recipient },
     dkim: outbound && outbound.dkim,
     metadata: outbound && outbound.metadata,
   };

@@ -87,7 +87,7 @@ test("An outbound message says what it has, and null where there is nothing to s
     const report = { kind: "bounce" as const, messageId: ID, recipient: "c@example.net" };
     h.store.message = { ...h.store.message, direction: "inbound", outbound: null, report };
     const bounce = await (await h.call(`/v1/messages/${ID}`)).json();
-    assertEquals(bounce.report, { kind: "bounce", message_id: ID, recipient: "c@example.net" });
+    assertEquals(bounce.report, { kind: "bounce", id: ID, recipient: "c@example.net" });
     assertEquals([bounce.verdict, bounce.metadata, bounce.jobs_next_cursor], ["accept", null, null]);
   }));
 
