@@ -16,9 +16,11 @@ const SPOOL = "spool";
 /** Files asked about at once while sweeping. */
 const SWEEP_BATCH = 500;
 
-/** The row that will name a file. `isCommitted` is asked when commit() rejects: its answer may have been lost. */
+/** The row that will name a file. */
 export interface RowCommit {
-  commit(): Promise<void>;
+  /** False when no row was made, because what it asks for was done before. */
+  commit(): Promise<boolean>;
+  /** Asked when commit() rejects or makes no row: an answer may have been lost, this one or an earlier call's. */
   isCommitted(): Promise<boolean>;
 }
 
@@ -58,21 +60,23 @@ export class Blobs {
   }
 
   /**
-   * Moves `file` to `blobPath`, commits the row that names it, and moves it back when that rejects, so that the
-   * call can be repeated.
+   * Moves `file` to `blobPath`, commits the row that names it, and moves it back when that rejects or makes no row,
+   * so that the call can be repeated and the spool discarded.
    */
   async place(messageId: string, file: string, blobPath: string, row: RowCommit): Promise<void> {
     const target = join(this.#dataDir, blobPath);
     this.#placing.add(messageId);
     try {
       await this.#moveIn(file, target);
-      await row.commit().catch(async (error) => {
-        // When even the question fails, the file stays: a row may name it, and otherwise the sweep takes it.
-        const committed = await row.isCommitted().catch(() => null);
-        if (committed) return;
+      // When even the question fails, the file stays: a row may name it, and otherwise the sweep takes it.
+      const isCommitted = () => row.isCommitted().catch(() => null);
+      const made = await row.commit().catch(async (error) => {
+        const committed = await isCommitted();
+        if (committed) return true;
         if (committed === false) await this.#moveBack(target, file);
         throw error;
       });
+      if (!made && await isCommitted() === false) await this.#moveBack(target, file);
     } finally {
       this.#placing.delete(messageId);
     }

@@ -11,13 +11,19 @@ import { DatabaseSync } from "node:sqlite";
 import { statfsSync } from "node:fs";
 import { dirname } from "node:path";
 import { StoreError } from "../base/errors.ts";
+import { Attempts } from "./attempts.ts";
 import type { Claims } from "./claims.ts";
+import { DkimKeys } from "./dkim_keys.ts";
 import { Domains } from "./domains.ts";
 import { Due } from "./due.ts";
 import { databaseError, kindOf } from "./errors.ts";
+import { Events } from "./events.ts";
+import { Idempotency } from "./idempotency.ts";
 import { Jobs } from "./jobs.ts";
 import { Messages } from "./messages.ts";
 import { migrate } from "./migrations/mod.ts";
+import { StsPolicies } from "./sts_policies.ts";
+import { Suppressions } from "./suppressions.ts";
 
 /** "GMvl": marks the file as ours, so that another program's database is refused before it is changed. */
 const APPLICATION_ID = 0x474d766c;
@@ -42,6 +48,12 @@ export interface Tables {
   messages: Messages;
   jobs: Jobs;
   due: Due;
+  attempts: Attempts;
+  events: Events;
+  idempotency: Idempotency;
+  suppressions: Suppressions;
+  dkimKeys: DkimKeys;
+  stsPolicies: StsPolicies;
   domains: Domains;
 }
 
@@ -97,6 +109,12 @@ export class Connection {
       messages: new Messages(db),
       jobs: new Jobs(db),
       due: new Due(db, this.#claims),
+      attempts: new Attempts(db),
+      events: new Events(db),
+      idempotency: new Idempotency(db),
+      suppressions: new Suppressions(db),
+      dkimKeys: new DkimKeys(db),
+      stsPolicies: new StsPolicies(db),
       domains: new Domains(db),
     };
   }

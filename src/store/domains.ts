@@ -1,7 +1,7 @@
 /** The table domains: those added at run time, next to the configured ones; and the row that probe() writes. */
 
 import type { DatabaseSync } from "node:sqlite";
-import type { DomainRow } from "./records.ts";
+import type { DomainRow } from "./rows.ts";
 import { all, first, run } from "./sql.ts";
 
 function prepare(db: DatabaseSync) {

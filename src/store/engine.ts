@@ -6,17 +6,26 @@
  * hold up the mail for seconds. Failing half-way they leave whole batches done; calling them again is safe.
  */
 
-import type { Clock } from "../base/clock.ts";
 import { StoreError } from "../base/errors.ts";
-import type { CarrierName, JobAction, JobFilter, MessageFilter, QueueCount, Settlement } from "./types.ts";
-import { Checkpointer } from "./checkpoint.ts";
-import { Claims } from "./claims.ts";
-import { Connection, type ConnectionOptions, type Tables } from "./connection.ts";
-import { GroupCommit } from "./group_commit.ts";
-import { ACTS_ON, type JobQuery, jobQuery } from "./jobs.ts";
+import type { CarrierName, JobAction, JobFilter, MessageFilter, QueueCount } from "./types.ts";
+import type { Tables } from "./connection.ts";
+import { applyEffects, insertMessage } from "./effects.ts";
+import { OutboundEngine } from "./engine_outbound.ts";
+import { foldAddress } from "./folded_address.ts";
+import { type JobQuery, jobQuery } from "./job_query.ts";
+import { ACTS_ON } from "./jobs.ts";
 import { pruneBatches } from "./prune.ts";
 import { nextTurn, type Scan, scanDown } from "./scan.ts";
-import type { ClaimRow, DomainRow, JobRow, MessageRow, NewJobRow, NewMessageRow, RawRow } from "./records.ts";
+import type {
+  ClaimRow,
+  DomainRow,
+  JobRow,
+  MessageRow,
+  NewJobRow,
+  NewMessageRow,
+  RawRow,
+  SettleRow,
+} from "./rows.ts";
 import type { RowPage, RowQuery, Verbs } from "./verbs.ts";
 
 const ACT_BATCH = 500;
@@ -24,109 +33,95 @@ const ACT_BATCH = 500;
 const FREE_PART_KEPT = 1 / 10;
 const COMPACT_PAGES = 256;
 
-export interface EngineOptions extends ConnectionOptions {
-  clock: Clock;
-  /** Once for each commit that made jobs pending, with their carriers, before the writers are answered. */
-  onJobs: (carriers: CarrierName[]) => void;
-}
-
-export class Engine implements Verbs {
-  // Claims outlive the connection: a database opened again has not forgotten what is in flight.
-  readonly #claims = new Claims();
-  readonly #connection: Connection;
-  readonly #commits: GroupCommit;
-  readonly #checkpointer: Checkpointer;
-  readonly #onJobs: EngineOptions["onJobs"];
-  /** Gathered over one group. */
-  #carriers = new Set<CarrierName>();
-  #payloadBytes = 0;
-
-  /** Opens the database, so that a bad one is known at once. */
-  constructor(options: EngineOptions) {
-    this.#onJobs = options.onJobs;
-    this.#connection = new Connection(options, this.#claims);
-    this.#checkpointer = new Checkpointer(options.clock, () => this.#checkpoint("PASSIVE"));
-    this.#commits = new GroupCommit(this.#connection, (writes) => this.#afterFlush(writes));
-    this.#read("open the database", () => {});
-  }
-
+export class Engine extends OutboundEngine implements Verbs {
+  /** A repeated call whose first answer got lost changes nothing: what was committed then stands. */
   async addMessage(row: NewMessageRow): Promise<void> {
-    await this.#commits.write({
+    await this.commits.write({
       what: "store the message",
-      run: ({ messages, jobs }) => {
-        // Null: a repeated call whose first answer got lost. What was committed then stands.
-        const seq = messages.insert(row);
-        if (seq !== null) { for (const job of row.jobs) jobs.insert(seq, job); }
-      },
-      committed: () => {
-        this.#payloadBytes += row.head.byteLength + (row.body?.byteLength ?? 0);
-        this.#madePending(row.jobs);
+      run: (tables) => insertMessage(tables, row) ?? [],
+      committed: (carriers) => {
+        this.wrote(row.head.byteLength + (row.body?.byteLength ?? 0));
+        this.madePending(carriers);
       },
     });
   }
 
   async getMessage(id: string): Promise<MessageRow | null> {
-    return this.#read("read a message", ({ messages }) => messages.get(id));
+    return this.read("read a message", ({ messages }) => messages.get(id));
   }
 
   async listMessages(filter: MessageFilter, query: RowQuery): Promise<RowPage<MessageRow>> {
     const what = "list messages";
     return scanDown({
-      newestBelow: (before) => this.#read(what, ({ messages }) => messages.newestBelow(before)),
-      slice: (...range) => this.#read(what, ({ messages }) => messages.slice(filter, ...range)),
-      direct: filter.sender === undefined && filter.recipient === undefined && filter.verdict === undefined,
+      newestBelow: (before) => this.read(what, ({ messages }) => messages.newestBelow(filter, before)),
+      slice: (...range) => this.read(what, ({ messages }) => messages.slice(filter, ...range)),
+      // What we sent has a table of its own to walk along.
+      direct: filter.sender === undefined && filter.recipient === undefined && filter.verdict === undefined &&
+        filter.direction !== "inbound",
     }, query);
   }
 
   async readRaw(id: string): Promise<RawRow | null> {
-    return this.#read("read a message", ({ messages }) => messages.raw(id));
+    return this.read("read a message", ({ messages }) => messages.raw(id));
   }
 
   /** A job in flight is left alone: it is being tried at this moment, and counts. */
   replay(messageId: string, rows: NewJobRow[]): Promise<number> {
-    return this.#commits.write({
+    return this.commits.write({
       what: "replay a message",
       run: ({ messages, jobs }) => {
         const seq = messages.seqOf(messageId);
         if (seq === null) return 0;
         return rows.filter((row) =>
-          this.#claims.has(row.id) || jobs.insert(seq, row) || jobs.revive(seq, row)
+          this.claims.has(row.id) || jobs.insert(seq, row) !== null || jobs.revive(seq, row)
         ).length;
       },
-      committed: (count) => count > 0 && this.#madePending(rows),
+      committed: (count) => count > 0 && this.madePending(rows.map((row) => row.carrier)),
     });
   }
 
   async dueLanes(carrier: CarrierName, now: number, limit: number): Promise<string[]> {
-    return this.#read("look for due jobs", ({ due }) => due.lanes(carrier, now, limit));
+    return this.read("look for due jobs", ({ due }) => due.lanes(carrier, now, limit));
   }
 
   async nextDueAt(carrier: CarrierName, now: number): Promise<number | null> {
-    return this.#read("look for due jobs", ({ due }) => due.nextAt(carrier, now));
+    return this.read("look for due jobs", ({ due }) => due.nextAt(carrier, now));
   }
 
   /** Reading and marking happen in one go, so no other call can come between and claim the same job. */
   async claim(carrier: CarrierName, lane: string, now: number, limit: number): Promise<ClaimRow[]> {
-    const claimed = this.#read(
+    const claimed = this.read(
       "claim jobs",
-      ({ due, messages }) =>
-        due.jobs(carrier, lane, now, limit).flatMap(({ message_seq, ...job }) => {
-          const message = messages.getBySeq(message_seq);
-          const raw = messages.rawBySeq(message_seq);
-          return message && raw ? [{ job, message, raw }] : []; // Foreign keys see to it that neither is missing.
+      (tables) =>
+        tables.due.jobs(carrier, lane, now, limit).flatMap(({ message_seq, ...job }) => {
+          const message = tables.messages.getBySeq(message_seq);
+          const raw = tables.messages.rawBySeq(message_seq);
+          if (!message || !raw) return []; // Foreign keys see to it that neither is missing.
+          return [{ job, message, raw, ...whatIsKnown(tables, job) }];
         }),
     );
-    for (const { job } of claimed) this.#claims.add(carrier, lane, job.id);
+    for (const { job } of claimed) this.claims.add(carrier, lane, job.id);
     return claimed;
   }
 
-  /** When it rejects the claim stays: repeat it, else the job would be delivered again at once. */
-  async settle(jobId: string, settlement: Settlement): Promise<void> {
-    if (settlement.kind === "released") return this.#claims.remove(jobId);
-    await this.#commits.write({
+  /**
+   * When it rejects the claim stays: repeat it, else the job would be delivered again at once. An outcome that
+   * changes nothing, because it was told before, has no effects either.
+   */
+  async settle(jobId: string, row: SettleRow | null): Promise<void> {
+    if (row === null) return this.claims.remove(jobId);
+    await this.commits.write({
       what: "settle a job",
-      run: ({ jobs }) => jobs.settle(jobId, settlement),
-      committed: () => this.#claims.remove(jobId),
+      run: (tables) => {
+        const seq = tables.jobs.settle(jobId, row);
+        if (seq === null) return [];
+        if (row.attempt) tables.attempts.insert(seq, row.attempt);
+        return applyEffects(tables, row.effects);
+      },
+      committed: (carriers) => {
+        this.claims.remove(jobId);
+        this.madePending(carriers);
+      },
     });
   }
 
@@ -143,7 +138,7 @@ export class Engine implements Verbs {
       const scan = this.#scanJobs(wanted, "look for jobs");
       const page: RowPage<JobRow> = await scanDown(scan, { before, limit: ACT_BATCH });
       count += dryRun
-        ? page.rows.filter((job) => !this.#claims.has(job.id)).length
+        ? page.rows.filter((job) => !this.claims.has(job.id)).length
         : await this.#act(action, page.rows, now);
       before = page.next;
       await nextTurn();
@@ -152,38 +147,38 @@ export class Engine implements Verbs {
   }
 
   async countQueue(): Promise<QueueCount[]> {
-    return this.#read("count jobs", ({ jobs }) => jobs.count());
+    return this.read("count jobs", ({ jobs }) => jobs.count());
   }
 
   async listDomains(): Promise<DomainRow[]> {
-    return this.#read("list domains", ({ domains }) => domains.list());
+    return this.read("list domains", ({ domains }) => domains.list());
   }
 
   addDomain(row: DomainRow): Promise<boolean> {
-    return this.#commits.write({ what: "add a domain", run: ({ domains }) => domains.add(row) });
+    return this.commits.write({ what: "add a domain", run: ({ domains }) => domains.add(row) });
   }
 
   removeDomain(domain: string): Promise<boolean> {
-    return this.#commits.write({ what: "remove a domain", run: ({ domains }) => domains.remove(domain) });
+    return this.commits.write({ what: "remove a domain", run: ({ domains }) => domains.remove(domain) });
   }
 
   prune(before: number, limit: number): Promise<{ count: number; blobs: string[] }> {
-    return pruneBatches(this.#commits, before, limit);
+    return pruneBatches(this.commits, before, limit);
   }
 
   async probe(): Promise<void> {
-    await this.#commits.write({ what: "write to the store", run: ({ domains }) => domains.writeProbe() });
-    const value = this.#read("read the store", ({ domains }) => domains.readProbe());
+    await this.commits.write({ what: "write to the store", run: ({ domains }) => domains.writeProbe() });
+    const value = this.read("read the store", ({ domains }) => domains.readProbe());
     if (value === null) throw new StoreError("Cannot read the store: the probe row is missing", false);
   }
 
   async storedBytes(): Promise<number> {
-    return this.#read("weigh the store", ({ messages }) => messages.storedBytes());
+    return this.read("weigh the store", ({ messages }) => messages.storedBytes());
   }
 
   /** Steps of 1 MB: moving pages from the end of the file into its gaps is work, and mail is waiting. */
   async compact(): Promise<number> {
-    return this.#read("give space back", ({ db }) => {
+    return this.read("give space back", ({ db }) => {
       const pages = (name: string) => Number(Object.values(db.prepare(`PRAGMA ${name}`).get() ?? {})[0] ?? 0);
       const spare = () => pages("freelist_count") - Math.ceil(pages("page_count") * FREE_PART_KEPT);
       if (spare() > 0) db.prepare(`PRAGMA incremental_vacuum(${COMPACT_PAGES})`).all();
@@ -192,35 +187,20 @@ export class Engine implements Verbs {
   }
 
   async knownBlobs(ids: string[]): Promise<string[]> {
-    return this.#read("look for blobs", ({ messages }) => messages.knownBlobs(ids));
-  }
-
-  /** Commits what waits, shortens the log, closes. */
-  async close(): Promise<void> {
-    while (!this.#commits.idle) {
-      this.#commits.flush();
-      await nextTurn();
-    }
-    this.#checkpointer.stop();
-    this.#checkpoint("TRUNCATE");
-    this.#connection.close();
-  }
-
-  #read<T>(what: string, fn: (tables: Tables) => T): T {
-    return this.#connection.read(what, fn);
+    return this.read("look for blobs", ({ messages }) => messages.knownBlobs(ids));
   }
 
   #query(filter: JobFilter, states: JobQuery["states"]): JobQuery | null {
     const seq = filter.messageId === undefined
       ? null
-      : this.#read("look for a message", ({ messages }) => messages.seqOf(filter.messageId ?? ""));
+      : this.read("look for a message", ({ messages }) => messages.seqOf(filter.messageId ?? ""));
     return jobQuery(filter, states, seq);
   }
 
   #scanJobs(query: JobQuery, what: string): Scan<JobRow> {
     return {
-      newestBelow: (before) => this.#read(what, ({ jobs }) => jobs.newestBelow(query, before)),
-      slice: (...range) => this.#read(what, ({ jobs }) => jobs.slice(query, ...range)),
+      newestBelow: (before) => this.read(what, ({ jobs }) => jobs.newestBelow(query, before)),
+      slice: (...range) => this.read(what, ({ jobs }) => jobs.slice(query, ...range)),
       direct: query.ids !== null || query.messageSeq !== null,
     };
   }
@@ -228,34 +208,20 @@ export class Engine implements Verbs {
   /** In flight is looked up when the batch runs: a job may have been claimed since it was found. */
   #act(action: JobAction, found: JobRow[], now: number): Promise<number> {
     if (found.length === 0) return Promise.resolve(0);
-    return this.#commits.write({
+    return this.commits.write({
       what: `${action} jobs`,
-      run: ({ jobs }) =>
-        found.filter((job) => !this.#claims.has(job.id) && jobs.act(action, job, now)).length,
+      run: ({ jobs }) => found.filter((job) => !this.claims.has(job.id) && jobs.act(action, job, now)).length,
       committed: (count) =>
-        count > 0 && (action === "release" || action === "retry") && this.#madePending(found),
+        count > 0 && (action === "release" || action === "retry") &&
+        this.madePending(found.map((job) => job.carrier)),
     });
   }
+}
 
-  #madePending(jobs: { carrier: CarrierName }[]): void {
-    for (const { carrier } of jobs) this.#carriers.add(carrier);
-  }
-
-  /** One notice for a whole group: delivery then asks what is due, and it asks once. */
-  #afterFlush(writes: number): void {
-    const carriers = [...this.#carriers];
-    this.#carriers.clear();
-    if (carriers.length > 0) this.#onJobs(carriers);
-    this.#checkpointer.wrote(writes, this.#payloadBytes);
-    this.#payloadBytes = 0;
-  }
-
-  #checkpoint(mode: "PASSIVE" | "TRUNCATE"): boolean {
-    try {
-      this.#read("checkpoint", ({ db }) => db.prepare(`PRAGMA wal_checkpoint(${mode})`).all());
-      return true;
-    } catch {
-      return false; // The log keeps everything; the next write meets the cause and reports it.
-    }
-  }
+/** What only one carrier needs: what a webhook tells, and whether the recipient of a mail still wants any. */
+function whatIsKnown(tables: Tables, job: JobRow): Pick<ClaimRow, "details" | "suppressed"> {
+  if (job.carrier === "webhook") return { details: tables.events.detailsOf(job.seq), suppressed: null };
+  const [recipient] = JSON.parse(job.recipients) as string[];
+  const found = recipient === undefined ? null : tables.suppressions.find(foldAddress(recipient));
+  return { details: null, suppressed: found?.reason ?? null };
 }

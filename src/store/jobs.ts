@@ -4,9 +4,10 @@
  */
 
 import type { DatabaseSync, StatementSync } from "node:sqlite";
-import type { CarrierName, JobAction, JobFilter, JobState, QueueCount, Settlement } from "./types.ts";
-import type { JobRow, NewJobRow } from "./records.ts";
-import { all, first, run, type SqlValue } from "./sql.ts";
+import type { CarrierName, JobAction, JobState, QueueCount } from "./types.ts";
+import { isDirect, isOpenOnly, type JobQuery, whereOf } from "./job_query.ts";
+import type { JobRow, NewJobRow, SettleRow } from "./rows.ts";
+import { all, first, run } from "./sql.ts";
 
 export const JOB_COLUMNS = `j.seq, j.id, j.carrier, j.lane, j.event, j.destination, m.id AS message_id,
   j.recipients, j.state, j.attempts, j.created_at, j.due_at, j.expires_at, j.last_attempt_at, j.last_code,
@@ -23,46 +24,12 @@ export const ACTS_ON: Record<JobAction, readonly JobState[]> = {
 
 const CARRIERS: readonly CarrierName[] = ["webhook", "smtp"];
 
-/** A JobFilter resolved to what the table holds; `states` null means any. */
-export interface JobQuery {
-  states: readonly JobState[] | null;
-  carrier: CarrierName | null;
-  lane: string | null;
-  messageSeq: number | null;
-  ids: string[] | null;
-}
-
-/** Null when nothing can match. */
-export function jobQuery(
-  filter: JobFilter,
-  states: readonly JobState[] | null,
-  messageSeq: number | null,
-): JobQuery | null {
-  if (filter.messageId !== undefined && messageSeq === null) return null;
-  const wanted = filter.state === undefined
-    ? states
-    : states === null || states.includes(filter.state)
-    ? [filter.state]
-    : [];
-  if (wanted?.length === 0) return null;
-  return {
-    states: wanted,
-    carrier: filter.carrier ?? null,
-    lane: filter.lane ?? null,
-    messageSeq,
-    ids: filter.ids ?? null,
-  };
-}
-
-/** True when an index leads straight to the jobs, so that no slicing is needed. */
-function isDirect(query: JobQuery): boolean {
-  return query.ids !== null || query.messageSeq !== null;
-}
-
-/** True when the index of jobs that are not delivered can be used. */
-function isOpenOnly(query: JobQuery): boolean {
-  return !isDirect(query) && query.states !== null && !query.states.includes("delivered");
-}
+/** One step of unsent(): as many open jobs as it takes in, whatever lies between them. */
+export const UNSENT_SQL = `SELECT min(o.seq) AS last, total(m.received_at < ?4
+      AND substr(lower(m.mail_from), -length(?3)) = ?3) AS unsent
+    FROM (SELECT seq, message_seq FROM jobs INDEXED BY jobs_open WHERE carrier = 'smtp' AND state = ?1
+      AND state <> 'delivered' AND seq < ?2 ORDER BY seq DESC LIMIT ?5) o
+    CROSS JOIN messages m ON m.seq = o.message_seq`;
 
 function prepare(db: DatabaseSync) {
   return {
@@ -77,10 +44,17 @@ function prepare(db: DatabaseSync) {
           last_attempt_at = NULL, last_code = NULL, last_error = NULL
         WHERE id = ? AND message_seq = ?`,
     ),
-    // Only a pending job can be settled, so an outcome reported twice, or too late, changes nothing.
+    tell: db.prepare("INSERT INTO told (job_seq, event_seq) VALUES (?, ?)"),
+    // Only a pending job can be settled, so an outcome reported twice, or too late, changes nothing. A deferred
+    // job stays pending: what tells the repetition there is that the job looks as this very outcome left it.
     settle: db.prepare(
-      `UPDATE jobs SET state = ?, attempts = attempts + 1, due_at = coalesce(?, due_at), last_attempt_at = ?,
-          last_code = ?, last_error = ? WHERE id = ? AND state = 'pending'`,
+      `UPDATE jobs SET state = ?1, attempts = attempts + 1, due_at = coalesce(?2, due_at), last_attempt_at = ?3,
+          last_code = ?4, last_error = ?5
+        WHERE id = ?6 AND state = 'pending' AND NOT (last_attempt_at IS ?3 AND due_at IS ?2)
+        RETURNING seq`,
+    ),
+    drop: db.prepare(
+      "UPDATE jobs SET state = 'dropped' WHERE id = ? AND state IN ('pending', 'held', 'dead')",
     ),
     setState: db.prepare("UPDATE jobs SET state = ? WHERE id = ? AND state = ?"),
     // A job whose time was up gets its whole lifetime again, else it would die of the first failure.
@@ -93,6 +67,7 @@ function prepare(db: DatabaseSync) {
     counts: db.prepare(
       "SELECT carrier, state, count FROM job_counts WHERE count > 0 ORDER BY carrier, state",
     ),
+    unsent: db.prepare(UNSENT_SQL),
     oldest: db.prepare(
       `SELECT created_at FROM jobs INDEXED BY jobs_open
         WHERE carrier = ? AND state = ? AND state <> 'delivered' ORDER BY seq LIMIT 1`,
@@ -111,21 +86,27 @@ export class Jobs {
     this.#sql = prepare(db);
   }
 
-  /** False when a job of this id is there already. */
-  insert(messageSeq: number, row: NewJobRow): boolean {
-    return run(
-      this.#sql.insert,
-      row.id,
+  /** The new job's sequence number; null when a job of this id is there already. */
+  insert(messageSeq: number, row: NewJobRow): number | null {
+    const { id, carrier, lane, event, destination, recipients, created_at, due_at, expires_at } = row;
+    const { changes, lastInsertRowid } = this.#sql.insert.run(
+      id,
       messageSeq,
-      row.carrier,
-      row.lane,
-      row.event,
-      row.destination,
-      row.recipients,
-      row.created_at,
-      row.due_at,
-      row.expires_at,
-    ) === 1;
+      carrier,
+      lane,
+      event,
+      destination,
+      recipients,
+      created_at,
+      due_at,
+      expires_at,
+    );
+    return Number(changes) === 1 ? Number(lastInsertRowid) : null;
+  }
+
+  /** Notes which event a webhook tells of. */
+  tell(jobSeq: number, eventSeq: number): void {
+    run(this.#sql.tell, jobSeq, eventSeq);
   }
 
   /** Makes a job pending and new again, whatever became of it; false when it is another message's. */
@@ -134,12 +115,15 @@ export class Jobs {
     return run(this.#sql.revive, due_at, expires_at, lane, destination, id, messageSeq) === 1;
   }
 
-  settle(jobId: string, settlement: Exclude<Settlement, { kind: "released" }>): void {
-    const { at, code } = settlement;
-    const error = settlement.kind === "delivered" ? null : settlement.error.replaceAll("\0", " ");
-    const dueAt = settlement.kind === "deferred" ? settlement.dueAt : null;
-    const state: JobState = settlement.kind === "deferred" ? "pending" : settlement.kind;
-    run(this.#sql.settle, state, dueAt, at, code, error, jobId);
+  /** The job's sequence number; null when this outcome changes nothing: it is unknown, over, or told already. */
+  settle(jobId: string, row: SettleRow): number | null {
+    const { state, due_at, at, code, error } = row;
+    return first<{ seq: number }>(this.#sql.settle, state, due_at, at, code, error, jobId)?.seq ?? null;
+  }
+
+  /** Gives up a job that may still be tried; false when there is none. */
+  drop(jobId: string): boolean {
+    return run(this.#sql.drop, jobId) === 1;
   }
 
   /** Applies the action to one job; false when its state has changed meanwhile. */
@@ -166,28 +150,35 @@ export class Jobs {
 
   /** Newest first, of the jobs with `from <= seq < before`, those that match. */
   slice(query: JobQuery, before: number, from: number, limit: number): JobRow[] {
-    const where = ["j.seq < ?", "j.seq >= ?"];
-    const values: SqlValue[] = [before, isDirect(query) ? 0 : from];
-    const add = (term: string, value: SqlValue) => {
-      where.push(term);
-      values.push(value);
-    };
-    const openOnly = isOpenOnly(query);
-    // Said once more in these words, because SQLite takes a partial index only for its own condition.
-    if (openOnly) where.push("j.state <> 'delivered'");
-    if (query.states !== null) {
-      where.push(`j.state IN (${query.states.map(() => "?").join()})`);
-      values.push(...query.states);
-    }
-    if (query.carrier !== null) add("j.carrier = ?", query.carrier);
-    else if (openOnly) where.push("j.carrier IN ('webhook', 'smtp')");
-    if (query.lane !== null) add("j.lane = ?", query.lane);
-    if (query.messageSeq !== null) add("j.message_seq = ?", query.messageSeq);
-    if (query.ids !== null) add("j.id IN (SELECT value FROM json_each(?))", JSON.stringify(query.ids));
-    const table = openOnly ? JOBS_JOINED.replace("jobs j", "jobs j INDEXED BY jobs_open") : JOBS_JOINED;
-    const sql = `SELECT ${JOB_COLUMNS} FROM ${table} WHERE ${where.join(" AND ")}
-      ORDER BY j.seq DESC LIMIT ?`;
-    return all(this.#statement(sql), ...values, limit);
+    const { where, values } = whereOf(query);
+    const table = isOpenOnly(query)
+      ? JOBS_JOINED.replace("jobs j", "jobs j INDEXED BY jobs_open")
+      : JOBS_JOINED;
+    const sql = `SELECT ${JOB_COLUMNS} FROM ${table}
+      WHERE ${["j.seq < ?", "j.seq >= ?", ...where].join(" AND ")} ORDER BY j.seq DESC LIMIT ?`;
+    return all(this.#statement(sql), before, isDirect(query) ? 0 : from, ...values, limit);
+  }
+
+  /**
+   * One step down the pending or held SMTP jobs below `before`: how many are of mail from this domain (lower case)
+   * that was queued before `queuedBefore`, and the last job looked at; null when there was none.
+   */
+  unsent(
+    state: JobState,
+    before: number,
+    domain: string,
+    queuedBefore: number,
+    limit: number,
+  ): { unsent: number; last: number | null } {
+    const row = first<{ unsent: number; last: number | null }>(
+      this.#sql.unsent,
+      state,
+      before,
+      `@${domain}`,
+      queuedBefore,
+      limit,
+    );
+    return row ?? { unsent: 0, last: null };
   }
 
   /** Exact at any size; oldestAt is null for delivered jobs, whom no index counts among the living. */

@@ -1,19 +1,29 @@
 /**
- * The tables messages, contents and events: one row of each per mail. See migrations/v001_initial.ts for why
+ * The tables messages, contents and outbound: one row of each per mail, of the last only per mail we send. See migrations/v001_initial.ts for why
  * they are apart. Everything here is synchronous and runs in the transaction of whoever calls.
  */
 
 import type { DatabaseSync } from "node:sqlite";
 import type { MessageFilter } from "./types.ts";
-import type { MessageRow, NewMessageRow, RawRow } from "./records.ts";
+import type { MessageRow, NewMessageRow, RawRow } from "./rows.ts";
 import { all, first, run } from "./sql.ts";
 
-const MESSAGE_COLUMNS =
+export const MESSAGE_COLUMNS =
   "m.id, m.received_at, m.mail_from, m.recipients, m.verdict, m.size_bytes, c.details, c.utf8";
 const RAW_COLUMNS = "c.head, c.body, c.blob_path, c.blob_offset, c.blob_bytes";
-const JOINED = "messages m JOIN contents c ON c.seq = m.seq";
+export const MESSAGES_JOINED = "messages m JOIN contents c ON c.seq = m.seq";
 
 export type Seq<T> = T & { seq: number };
+
+// In JSON a quote inside an address has a backslash before it, so a comma and a quote begin an element.
+function sliceSql(tables: string, also = "1", seq = "m.seq"): string {
+  return `SELECT m.seq, ${MESSAGE_COLUMNS} FROM ${tables}
+    WHERE ${seq} < ?1 AND ${seq} >= ?2 AND ${also}
+      AND (?3 IS NULL OR m.mail_from = ?3 COLLATE NOCASE)
+      AND (?4 IS NULL OR instr(lower(',' || substr(m.recipients, 2)), lower(',' || ?4)) > 0)
+      AND (?5 IS NULL OR m.verdict = ?5)
+    ORDER BY ${seq} DESC LIMIT ?6`;
+}
 
 function prepare(db: DatabaseSync) {
   return {
@@ -25,29 +35,26 @@ function prepare(db: DatabaseSync) {
       `INSERT INTO contents (seq, details, utf8, blob_path, blob_offset, blob_bytes, head, body)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
     ),
-    insertEvent: db.prepare("INSERT INTO events (type, message_seq, created_at) VALUES (?, ?, ?)"),
+    insertOutbound: db.prepare("INSERT INTO outbound (seq) VALUES (?)"),
     seqOf: db.prepare("SELECT seq FROM messages WHERE id = ?"),
-    byId: db.prepare(`SELECT ${MESSAGE_COLUMNS} FROM ${JOINED} WHERE m.id = ?`),
-    bySeq: db.prepare(`SELECT ${MESSAGE_COLUMNS} FROM ${JOINED} WHERE m.seq = ?`),
-    rawById: db.prepare(`SELECT ${RAW_COLUMNS} FROM ${JOINED} WHERE m.id = ?`),
+    byId: db.prepare(`SELECT ${MESSAGE_COLUMNS} FROM ${MESSAGES_JOINED} WHERE m.id = ?`),
+    bySeq: db.prepare(`SELECT ${MESSAGE_COLUMNS} FROM ${MESSAGES_JOINED} WHERE m.seq = ?`),
+    rawById: db.prepare(`SELECT ${RAW_COLUMNS} FROM ${MESSAGES_JOINED} WHERE m.id = ?`),
     rawBySeq: db.prepare(`SELECT ${RAW_COLUMNS} FROM contents c WHERE c.seq = ?`),
     // Lets a scan jump over the gap that years of deleted messages leave.
     newestBelow: db.prepare("SELECT max(seq) AS seq FROM messages WHERE seq < ?"),
-    // In JSON a quote inside an address has a backslash before it, so a comma and a quote begin an element.
-    slice: db.prepare(
-      `SELECT m.seq, ${MESSAGE_COLUMNS} FROM ${JOINED}
-        WHERE m.seq < ?1 AND m.seq >= ?2
-          AND (?3 IS NULL OR m.mail_from = ?3 COLLATE NOCASE)
-          AND (?4 IS NULL OR instr(lower(',' || substr(m.recipients, 2)), lower(',' || ?4)) > 0)
-          AND (?5 IS NULL OR m.verdict = ?5)
-        ORDER BY m.seq DESC LIMIT ?6`,
+    newestOutboundBelow: db.prepare("SELECT max(seq) AS seq FROM outbound WHERE seq < ?"),
+    slice: db.prepare(sliceSql(MESSAGES_JOINED)),
+    sliceInbound: db.prepare(
+      sliceSql(MESSAGES_JOINED, "NOT EXISTS (SELECT 1 FROM outbound o WHERE o.seq = m.seq)"),
     ),
+    sliceOutbound: db.prepare(sliceSql(`outbound o CROSS JOIN ${MESSAGES_JOINED}`, "m.seq = o.seq", "o.seq")),
     // Row values compare like a sort key: goes on exactly after the last row of the batch before.
     older: db.prepare(
       `SELECT m.seq, m.received_at, c.blob_path,
           EXISTS (SELECT 1 FROM jobs j WHERE j.message_seq = m.seq
-            AND j.state IN ('pending', 'held', 'dead')) AS owed
-        FROM ${JOINED}
+            AND (j.state IN ('pending', 'held') OR j.state = 'dead' AND j.carrier = 'webhook')) AS owed
+        FROM ${MESSAGES_JOINED}
         WHERE (m.received_at, m.seq) > (?1, ?2) AND m.received_at < ?3
         ORDER BY m.received_at, m.seq LIMIT ?4`,
     ),
@@ -98,7 +105,7 @@ export class Messages {
       row.head,
       row.body,
     );
-    this.#sql.insertEvent.run("mail.received", seq, row.received_at);
+    if (row.outbound) this.#sql.insertOutbound.run(seq);
     return seq;
   }
 
@@ -122,22 +129,21 @@ export class Messages {
     return first<RawRow>(this.#sql.rawBySeq, seq);
   }
 
-  newestBelow(before: number): number | null {
-    return first<{ seq: number | null }>(this.#sql.newestBelow, before)?.seq ?? null;
+  newestBelow(filter: MessageFilter, before: number): number | null {
+    const sql = filter.direction === "outbound" ? this.#sql.newestOutboundBelow : this.#sql.newestBelow;
+    return first<{ seq: number | null }>(sql, before)?.seq ?? null;
   }
 
   /** Newest first, of the rows with `from <= seq < before`, those that match. */
   slice(filter: MessageFilter, before: number, from: number, limit: number): Seq<MessageRow>[] {
+    const { direction, sender, verdict } = filter;
     const recipient = filter.recipient === undefined ? null : JSON.stringify(filter.recipient);
-    return all(
-      this.#sql.slice,
-      before,
-      from,
-      filter.sender ?? null,
-      recipient,
-      filter.verdict ?? null,
-      limit,
-    );
+    const sql = direction === undefined
+      ? this.#sql.slice
+      : direction === "inbound"
+      ? this.#sql.sliceInbound
+      : this.#sql.sliceOutbound;
+    return all(sql, before, from, sender ?? null, recipient, verdict ?? null, limit);
   }
 
   /** Messages received before `before`, oldest first, after the place (receivedAt, seq). */
@@ -145,7 +151,7 @@ export class Messages {
     return all(this.#sql.older, after.receivedAt, after.seq, before, limit);
   }
 
-  /** Contents, event and jobs go with it. */
+  /** Contents, events and jobs go with it, and what belongs to those. */
   remove(seq: number): void {
     run(this.#sql.remove, seq);
   }

@@ -15,7 +15,9 @@ import type { CarrierName } from "./types.ts";
 import { Vault } from "./vault.ts";
 import type { Link } from "./verbs.ts";
 
-export { InvalidCursor, Vault } from "./vault.ts";
+export { InvalidCursor } from "./cursor.ts";
+export { foldAddress } from "./folded_address.ts";
+export { Vault } from "./vault.ts";
 export { createRetention, type Retention } from "./retention.ts";
 
 export interface StoreOptions {
@@ -24,7 +26,7 @@ export interface StoreOptions {
   clock: Clock;
   log: Logger;
   metrics?: Pick<Metrics, "storageOperations"> | undefined;
-  /** addMessage() refuses as if the disk were full below this many free bytes. Default 0: as long as it fits. */
+  /** addMessage() and submit() refuse as if the disk were full below this many free bytes. Default 0: as long as it fits. */
   diskReserve?: (() => number) | undefined;
   /** Runs the engine in the caller's thread: for tests and short commands. */
   inThread?: boolean | undefined;

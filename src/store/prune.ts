@@ -1,7 +1,8 @@
 /**
  * Deleting old messages, oldest first, in batches small enough that a mail does not notice. Nothing that is
- * still owed goes: a message with a pending, held or dead job stays whatever its age; a dead letter is ended
- * only by its delivery or by somebody dropping it.
+ * still owed goes: a message with a pending or held job or a dead webhook stays whatever its age; a dead letter
+ * is ended only by its delivery or by somebody dropping it. A recipient who could not be reached is no dead
+ * letter: that outcome was told by its event, so a bounced mail goes when it is old, once its webhooks are done.
  */
 
 import type { GroupCommit } from "./group_commit.ts";

@@ -6,77 +6,30 @@
 
 import { join } from "node:path";
 import type { MessageBytes } from "../mail/types.ts";
+import { effectsRow, jobRecord, newJobRow, parse } from "./job_records.ts";
 import type {
-  CarrierName,
+  ClaimRow,
+  DkimKeyRow,
+  DomainRow,
+  EventRow,
+  IdempotencyRow,
+  MessageRow,
+  NewMessageRow,
+  RawRow,
+  StsPolicyRow,
+} from "./rows.ts";
+import type {
   ClaimedJob,
+  DkimKeyRecord,
   DomainRecord,
-  JobRecord,
-  JobState,
+  EventDetails,
+  EventRecord,
+  IdempotencyKey,
   MessageRecord,
-  NewJob,
   NewMessage,
   RawMessage,
+  StsPolicyRecord,
 } from "./types.ts";
-
-/** messages and contents, joined, without the bytes. */
-export interface MessageRow {
-  id: string;
-  received_at: number;
-  mail_from: string;
-  recipients: string;
-  verdict: string;
-  size_bytes: number;
-  details: string;
-  utf8: number;
-}
-
-/** The bytes: `body`, or the part of a file that the blob_ fields name. */
-export interface RawRow {
-  head: Uint8Array<ArrayBuffer>;
-  body: Uint8Array<ArrayBuffer> | null;
-  blob_path: string | null;
-  blob_offset: number | null;
-  blob_bytes: number | null;
-}
-
-export interface NewJobRow {
-  id: string;
-  carrier: CarrierName;
-  lane: string;
-  event: string;
-  destination: string;
-  recipients: string;
-  created_at: number;
-  due_at: number;
-  expires_at: number;
-}
-
-export interface NewMessageRow extends MessageRow, RawRow {
-  jobs: NewJobRow[];
-}
-
-export interface JobRow extends NewJobRow {
-  seq: number;
-  message_id: string;
-  state: JobState;
-  attempts: number;
-  last_attempt_at: number | null;
-  last_code: number | null;
-  last_error: string | null;
-}
-
-/** All that an attempt needs, in one answer from the store's thread. */
-export interface ClaimRow {
-  job: JobRow;
-  message: MessageRow;
-  raw: RawRow;
-}
-
-export interface DomainRow {
-  domain: string;
-  recipients: string | null;
-  created_at: number;
-}
 
 /** What nobody searches for: kept as one JSON text (see migrations/v001_initial.ts for why). */
 type Details = Pick<
@@ -145,28 +98,11 @@ export function newMessageRow(message: NewMessage, blobPath: string | null): New
     blob_path: blobPath,
     blob_offset: body.kind === "file" ? body.offset : null,
     blob_bytes: body.kind === "file" ? body.length : null,
+    outbound: message.direction === "outbound",
+    received: message.direction === "inbound" && !message.silent,
     jobs: message.jobs.map((job) => newJobRow(job, message.receivedAt)),
+    effects: effectsRow(message.effects),
   };
-}
-
-/** `createdAt`: when the job began to be owed. Its lifetime is counted from there. */
-export function newJobRow(job: NewJob, createdAt: number): NewJobRow {
-  return {
-    id: job.id,
-    carrier: job.carrier,
-    lane: job.lane,
-    event: job.event,
-    destination: job.destination,
-    recipients: JSON.stringify(job.recipients),
-    created_at: createdAt,
-    due_at: job.dueAt,
-    expires_at: job.expiresAt,
-  };
-}
-
-/** Parses JSON that this program wrote. */
-function parse<T>(text: string): T {
-  return JSON.parse(text) as T;
 }
 
 export function messageRecord(row: MessageRow): MessageRecord {
@@ -206,33 +142,13 @@ export function rawMessage(row: RawRow, dataDir: string): RawMessage {
   return { head: row.head, body };
 }
 
-export function jobRecord(row: JobRow): JobRecord {
-  return {
-    id: row.id,
-    carrier: row.carrier,
-    lane: row.lane,
-    event: row.event,
-    destination: row.destination,
-    messageId: row.message_id,
-    recipients: parse<string[]>(row.recipients),
-    state: row.state,
-    attempts: row.attempts,
-    createdAt: row.created_at,
-    dueAt: row.due_at,
-    expiresAt: row.expires_at,
-    lastAttemptAt: row.last_attempt_at,
-    lastCode: row.last_code,
-    lastError: row.last_error,
-  };
-}
-
 export function claimedJob(row: ClaimRow, dataDir: string): ClaimedJob {
   return {
     ...jobRecord(row.job),
     message: messageRecord(row.message),
     raw: rawMessage(row.raw, dataDir),
-    details: null,
-    suppressed: null,
+    details: eventDetails(row.details),
+    suppressed: row.suppressed,
   };
 }
 
@@ -242,4 +158,66 @@ export function domainRecord(row: DomainRow): DomainRecord {
     recipients: row.recipients === null ? null : parse<string[]>(row.recipients),
     createdAt: row.created_at,
   };
+}
+
+function eventDetails(text: string | null): EventDetails | null {
+  return text === null ? null : parse<EventDetails>(text);
+}
+
+export function eventRecord(row: EventRow): EventRecord {
+  return {
+    type: row.type,
+    createdAt: row.created_at,
+    details: eventDetails(row.event_details),
+    message: messageRecord(row),
+  };
+}
+
+export function idempotencyRow(key: IdempotencyKey): IdempotencyRow {
+  return { key: key.key, body_hash: key.bodyHash, answer: key.answer, expires_at: key.expiresAt };
+}
+
+export function dkimKeyRow(key: DkimKeyRecord): DkimKeyRow {
+  const { domain, selector, algorithm, state, publicKey, createdAt, activatedAt, stoppedAt } = key;
+  return {
+    domain,
+    selector,
+    algorithm,
+    state,
+    public_key: publicKey,
+    created_at: createdAt,
+    activated_at: activatedAt,
+    stopped_at: stoppedAt,
+  };
+}
+
+export function dkimKeyRecord(row: DkimKeyRow): DkimKeyRecord {
+  const { domain, selector, algorithm, state } = row;
+  return {
+    domain,
+    selector,
+    algorithm,
+    state,
+    publicKey: row.public_key,
+    createdAt: row.created_at,
+    activatedAt: row.activated_at,
+    stoppedAt: row.stopped_at,
+  };
+}
+
+export function stsPolicyRow(policy: StsPolicyRecord): StsPolicyRow {
+  const { domain, policyId, mode, mx, fetchedAt, expiresAt } = policy;
+  return {
+    domain,
+    policy_id: policyId,
+    mode,
+    mx: JSON.stringify(mx),
+    fetched_at: fetchedAt,
+    expires_at: expiresAt,
+  };
+}
+
+export function stsPolicyRecord(row: StsPolicyRow): StsPolicyRecord {
+  const { domain, policy_id: policyId, mode, fetched_at: fetchedAt, expires_at: expiresAt } = row;
+  return { domain, policyId, mode, mx: parse<string[]>(row.mx), fetchedAt, expiresAt };
 }

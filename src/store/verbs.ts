@@ -10,9 +10,26 @@ import type {
   MessageFilter,
   PageQuery,
   QueueCount,
-  Settlement,
+  SubmitResult,
 } from "./types.ts";
-import type { ClaimRow, DomainRow, JobRow, MessageRow, NewJobRow, NewMessageRow, RawRow } from "./records.ts";
+import type {
+  AttemptRow,
+  ClaimRow,
+  DkimKeyRow,
+  DomainRow,
+  EffectsRow,
+  EventRow,
+  IdempotencyRow,
+  JobRow,
+  MessageRow,
+  NewJobRow,
+  NewMessageRow,
+  RawRow,
+  SettleRow,
+  StsPolicyRow,
+  SuppressionFilterRow,
+  SuppressionRow,
+} from "./rows.ts";
 
 /** Rows newest first; `next` is the place to go on from, null at the end. */
 export interface RowPage<T> {
@@ -23,7 +40,28 @@ export interface RowPage<T> {
 /** The query's cursor, decoded: only rows before this sequence number. */
 export type RowQuery = Omit<PageQuery, "cursor"> & { before: number | null };
 
-export interface Verbs {
+/** What only mail that we send needs; the suppressions' addresses come folded. */
+export interface OutboundVerbs {
+  submit(row: NewMessageRow, key: IdempotencyRow | null, now: number): Promise<SubmitResult>;
+  recallKey(key: string, now: number): Promise<IdempotencyRow | null>;
+  /** All in one transaction. */
+  dropJobs(drops: { jobId: string; effects: EffectsRow | null }[]): Promise<number>;
+  listAttempts(jobId: string): Promise<AttemptRow[]>;
+  countUnsent(domain: string, before: number): Promise<number>;
+  listEvents(messageId: string | null, after: number, limit: number): Promise<EventRow[]>;
+  addEffects(effects: EffectsRow): Promise<void>;
+  listSuppressions(filter: SuppressionFilterRow, query: RowQuery): Promise<RowPage<SuppressionRow>>;
+  findSuppressed(addresses: string[]): Promise<SuppressionRow[]>;
+  addSuppression(row: SuppressionRow): Promise<boolean>;
+  removeSuppression(address: string): Promise<boolean>;
+  listDkimKeys(domain: string | null): Promise<DkimKeyRow[]>;
+  addDkimKeys(rows: DkimKeyRow[]): Promise<boolean>;
+  updateDkimKeys(rows: DkimKeyRow[]): Promise<void>;
+  getStsPolicy(domain: string): Promise<StsPolicyRow | null>;
+  putStsPolicy(row: StsPolicyRow): Promise<void>;
+}
+
+export interface Verbs extends OutboundVerbs {
   addMessage(row: NewMessageRow): Promise<void>;
   getMessage(id: string): Promise<MessageRow | null>;
   listMessages(filter: MessageFilter, query: RowQuery): Promise<RowPage<MessageRow>>;
@@ -32,7 +70,8 @@ export interface Verbs {
   dueLanes(carrier: CarrierName, now: number, limit: number): Promise<string[]>;
   nextDueAt(carrier: CarrierName, now: number): Promise<number | null>;
   claim(carrier: CarrierName, lane: string, now: number, limit: number): Promise<ClaimRow[]>;
-  settle(jobId: string, settlement: Settlement): Promise<void>;
+  /** Null puts the job back untouched. */
+  settle(jobId: string, row: SettleRow | null): Promise<void>;
   listJobs(filter: JobFilter, query: RowQuery): Promise<RowPage<JobRow>>;
   actOnJobs(action: JobAction, filter: JobFilter, now: number, dryRun: boolean): Promise<number>;
   countQueue(): Promise<QueueCount[]>;
@@ -53,6 +92,48 @@ export type VerbName = keyof Verbs;
 
 export type VerbArgs<K extends VerbName> = Parameters<Verbs[K]>;
 export type VerbResult<K extends VerbName> = Awaited<ReturnType<Verbs[K]>>;
+
+/** The metric's label; a fixed set. */
+export type Operation = "read" | "write" | "delete";
+
+export const OPERATION: Record<VerbName, Operation> = {
+  addMessage: "write",
+  getMessage: "read",
+  listMessages: "read",
+  readRaw: "read",
+  submit: "write",
+  recallKey: "read",
+  replay: "write",
+  dueLanes: "read",
+  nextDueAt: "read",
+  claim: "read",
+  settle: "write",
+  listJobs: "read",
+  actOnJobs: "write",
+  countQueue: "read",
+  dropJobs: "write",
+  listAttempts: "read",
+  countUnsent: "read",
+  listEvents: "read",
+  addEffects: "write",
+  listSuppressions: "read",
+  findSuppressed: "read",
+  addSuppression: "write",
+  removeSuppression: "delete",
+  listDkimKeys: "read",
+  addDkimKeys: "write",
+  updateDkimKeys: "write",
+  getStsPolicy: "read",
+  putStsPolicy: "write",
+  listDomains: "read",
+  addDomain: "write",
+  removeDomain: "delete",
+  prune: "delete",
+  probe: "write",
+  storedBytes: "read",
+  compact: "write",
+  knownBlobs: "read",
+};
 
 /** The way to an Engine. A call rejects with StoreError and nothing else. */
 export interface Link {

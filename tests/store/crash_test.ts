@@ -9,9 +9,17 @@ const ROUNDS = 5;
 const ACKNOWLEDGED = 60;
 
 /** Starts the child, lets it acknowledge some mails, kills it; the lines it got to print in full. */
-async function killedRound(dataDir: string, random: number): Promise<string[]> {
+async function killedRound(dataDir: string, ...what: string[]): Promise<string[]> {
+  const random = Math.floor(Math.random() * 20);
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--no-check", new URL("./crash_child.ts", import.meta.url).pathname, dataDir],
+    args: [
+      "run",
+      "-A",
+      "--no-check",
+      new URL("./crash_child.ts", import.meta.url).pathname,
+      dataDir,
+      ...what,
+    ],
     stdout: "piped",
     stderr: "inherit",
   }).spawn();
@@ -31,7 +39,7 @@ test("kill -9 at any moment loses nothing that was acknowledged", () =>
   withTempDir(async (dataDir) => {
     const acknowledged: string[] = [];
     for (let round = 0; round < ROUNDS; round++) {
-      acknowledged.push(...await killedRound(dataDir, Math.floor(Math.random() * 20)));
+      acknowledged.push(...await killedRound(dataDir));
     }
     assert(acknowledged.length > ROUNDS * ACKNOWLEDGED);
     const store = await openTestStore(dataDir);
@@ -42,5 +50,38 @@ test("kill -9 at any moment loses nothing that was acknowledged", () =>
     }
     await store.swept;
     assertEquals([...Deno.readDirSync(join(dataDir, "spool"))], []);
+    await store.close();
+  }));
+
+test("kill -9 leaves a submit and a settlement whole or not begun, with all that belongs to it", () =>
+  withTempDir(async (dataDir) => {
+    const settled = new Map<string, number>();
+    for (let round = 0; round < ROUNDS; round++) {
+      for (const line of await killedRound(dataDir, "send")) {
+        const [id = "", , count] = line.split(" ");
+        settled.set(id, Number(count));
+      }
+    }
+    const store = await openTestStore(dataDir);
+    const stored = new Set<string>();
+    for (let cursor: string | undefined;;) {
+      const page = await store.listMessages({ direction: "outbound" }, { limit: 500, cursor });
+      for (const message of page.items) stored.add(message.id);
+      cursor = page.nextCursor ?? undefined;
+      if (cursor === undefined) break;
+    }
+    assertEquals([...settled.keys()].filter((id) => !stored.has(id)), [], "acknowledged and gone");
+    for (const id of stored) {
+      const jobs = (await store.listJobs({ messageId: id }, { limit: 99 })).items;
+      const done = jobs.filter((job) => job.carrier === "smtp" && job.state === "delivered");
+      const events = (await store.listEvents({ limit: 99, messageId: id })).items.map((event) => event.type);
+      assertEquals(events.filter((type) => type === "mail.queued").length, 2);
+      assertEquals(events.filter((type) => type === "mail.delivered").length, done.length);
+      assertEquals(jobs.length, 2 + events.length, "each recipient's job, each event's webhook");
+      const attempts = await Promise.all(jobs.map((job) => store.listAttempts(job.id)));
+      assertEquals(attempts.flat().length, done.length);
+      assert(done.length >= (settled.get(id) ?? 0), "settled and undone");
+      assertEquals((await store.recallKey(id, Date.now()))?.answer, id);
+    }
     await store.close();
   }));

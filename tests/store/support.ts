@@ -5,7 +5,15 @@ import { newId } from "../../src/base/id.ts";
 import { silentLogger } from "../../src/base/log.ts";
 import type { Authentication } from "../../src/mail/types.ts";
 import { openStore, type StoreOptions, type Vault } from "../../src/store/mod.ts";
-import type { NewJob, NewMessage, Spooled, Store } from "../../src/store/types.ts";
+import type {
+  EventDetails,
+  NewEvent,
+  NewJob,
+  NewMessage,
+  Spooled,
+  Store,
+  SuppressionRecord,
+} from "../../src/store/types.ts";
 import { test, withTempDir } from "../support/test.ts";
 
 const encoder = new TextEncoder();
@@ -90,6 +98,48 @@ export function newMessage(overrides: Partial<NewMessage> = {}): NewMessage {
     jobs: [],
     ...overrides,
   };
+}
+
+/** A mail of ours with one SMTP job for each recipient, and what the flow commits with it. */
+export function newOutbound(recipients: string[], overrides: Partial<NewMessage> = {}): NewMessage {
+  return newMessage({
+    direction: "outbound",
+    outbound: { metadata: { order: 7 }, dkim: ["s1._domainkey.here.test"] },
+    mailFrom: "shop@here.test",
+    recipients,
+    jobs: recipients.map((address) => smtpJob(address)),
+    ...overrides,
+  });
+}
+
+export function smtpJob(address: string, overrides: Partial<NewJob> = {}): NewJob {
+  const domain = address.slice(address.lastIndexOf("@") + 1);
+  return newJob({
+    carrier: "smtp",
+    lane: domain,
+    event: "mail.send",
+    destination: domain,
+    recipients: [address],
+    ...overrides,
+  });
+}
+
+export const details: EventDetails = {
+  recipient: "bob@there.test",
+  attempt: 1,
+  response: { code: 550, enhanced: "5.1.1", text: "nul \0 and lone \ud800" },
+  remote: "mx.there.test[192.0.2.9]:25",
+  reason: null,
+};
+
+/** An event about that message, with one webhook. */
+export function newEvent(messageId: string, overrides: Partial<NewEvent> = {}): NewEvent {
+  const type = overrides.type ?? "mail.delivered";
+  return { type, messageId, createdAt: T0, details, jobs: [newJob({ event: type })], ...overrides };
+}
+
+export function suppression(address: string, overrides: Partial<SuppressionRecord> = {}): SuppressionRecord {
+  return { address, reason: "bounce", messageId: null, detail: null, createdAt: T0, ...overrides };
 }
 
 /** Spools `bytes` in chunks and finishes. */
