@@ -47,7 +47,9 @@ class Scanner {
       const byte = bytes[i]!;
       if (byte === LF) {
         if (this.#last !== CR) this.problem = "it has a bare LF";
-        else if (this.#line > LINE_BYTES_MAX + 1) this.problem = `it has a line over ${LINE_BYTES_MAX} octets`;
+        else if (this.#line > LINE_BYTES_MAX + 1) {
+          this.problem = `it has a line over ${LINE_BYTES_MAX} octets`;
+        }
         if (this.#line === 1) this.#inHeader = false;
         this.#line = 0;
       } else {

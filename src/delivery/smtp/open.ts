@@ -10,7 +10,7 @@ import type { SmtpLimits } from "./limits.ts";
 import type { Reply } from "./reply.ts";
 import { type Answer, type Peer, remoteOf, Session, type Stage } from "./session.ts";
 import type { Transcript } from "./transcript.ts";
-import { Wire, WireError } from "./wire.ts";
+import { abortedBy, Wire, WireError } from "./wire.ts";
 
 /** `verified`: TLS with a certificate that is valid for the host's name, or nothing. */
 export type TlsMode = "off" | "opportunistic" | "verified";
@@ -56,7 +56,7 @@ class Opening {
 
   async run(): Promise<Opened> {
     const { signal } = this.#options;
-    const abort = () => void this.#wire?.fail(new WireError("aborted", "ended by us"));
+    const abort = () => void this.#wire?.fail(abortedBy(signal));
     signal.addEventListener("abort", abort, { once: true });
     try {
       return { kind: "open", session: await this.#open() };
@@ -77,7 +77,7 @@ class Opening {
     const { address, port } = peer;
     const target = { address, port, localAddress };
     const wire = this.#wire = await Wire.connect(target, clock, transcript, limits.connectMs, signal);
-    if (signal.aborted) throw wire.fail(new WireError("aborted", "ended by us"));
+    if (signal.aborted) throw wire.fail(abortedBy(signal));
     this.#stage = "greeting";
     const greeting = await wire.reply(limits.greetingMs);
     if (greeting.code !== 220) throw new Refused("greeting", greeting);
@@ -111,21 +111,17 @@ class Opening {
     const { tls, peer, literal, ca, limits, transcript } = this.#options;
     const verify = tls === "verified";
     const missing = () => wire.fail(new WireError("tls", "the server does not offer TLS"));
-    if (!keywords.has("STARTTLS")) {
-      this.#stage = "tls";
-      if (verify) throw missing();
-      return keywords;
-    }
+    if (!keywords.has("STARTTLS") && !verify) return keywords;
+    this.#stage = "tls";
+    if (!keywords.has("STARTTLS")) throw missing();
     const reply = await this.#command(wire, "STARTTLS");
     if (reply.code === 421) throw new Refused("ehlo", reply);
     if (reply.code !== 220) {
       // It can't now (454), or not at all: RFC 3207 4 leaves it to us, and in the clear is what there was before.
-      this.#stage = "tls";
       if (verify) throw missing();
       this.#stage = "ehlo";
       return keywords;
     }
-    if (wire.silent) this.#stage = "tls";
     await wire.secure({ servername: literal ? null : peer.host, verify, ca }, limits.handshakeMs);
     transcript.note(`${wire.tls}${verify ? `, certificate valid for ${peer.host}` : ""}`);
     // RFC 3207 4.2: what was said before in the clear counts no more.

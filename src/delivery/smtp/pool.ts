@@ -46,7 +46,11 @@ export class SessionPool {
       if (this.#idle.size < this.#limits.idleConnectionsMax) break;
       this.#drop(oldest);
     }
-    const idle: Idle = { key, session, timer: this.#clock.timer(this.#limits.idleMs, () => this.#drop(idle)) };
+    const idle: Idle = {
+      key,
+      session,
+      timer: this.#clock.timer(this.#limits.idleMs, () => this.#drop(idle)),
+    };
     this.#idle.add(idle);
     // A server that hangs up, or says 421 first.
     session.wire.watch(() => this.#drop(idle));

@@ -13,7 +13,7 @@ import { type ContentFacts, dataChunks } from "./content.ts";
 import type { SmtpLimits } from "./limits.ts";
 import { type Reply, replyText } from "./reply.ts";
 import type { Transcript } from "./transcript.ts";
-import { type Wire, WireError } from "./wire.ts";
+import { abortedBy, type Wire, WireError } from "./wire.ts";
 
 export type Stage = "connect" | "greeting" | "ehlo" | "tls" | "rset" | "mail" | "rcpt" | "data" | "dot";
 
@@ -97,7 +97,7 @@ export class Session {
     this.#mails++;
     this.#sent = false;
     this.#stage = this.reused ? "rset" : "mail";
-    const abort = () => void this.wire.fail(new WireError("aborted", "ended by us"));
+    const abort = () => void this.wire.fail(abortedBy(signal));
     signal.addEventListener("abort", abort, { once: true });
     try {
       if (signal.aborted) abort();

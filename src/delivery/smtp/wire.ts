@@ -20,6 +20,21 @@ export class WireError extends Error {
   }
 }
 
+/** What an aborted signal makes of a connection; its reason is told where it is a text. */
+export function abortedBy(signal: AbortSignal): WireError {
+  return new WireError("aborted", typeof signal.reason === "string" ? signal.reason : "ended by us");
+}
+
+/** The promise, or a WireError as soon as the signal aborts. What goes on behind is bounded by itself. */
+export function endedBy<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(abortedBy(signal));
+    if (signal.aborted) abort();
+    signal.addEventListener("abort", abort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+  });
+}
+
 export interface WireTarget {
   address: string;
   port: number;
@@ -93,7 +108,7 @@ export class Wire {
       ...(localAddress !== undefined && { localAddress }),
     });
     const wire = new Wire(clock, socket, transcript);
-    const abort = () => void wire.fail(new WireError("aborted", "ended by us"));
+    const abort = () => void wire.fail(abortedBy(signal));
     signal.addEventListener("abort", abort, { once: true });
     let connected = false;
     socket.once("connect", () => {
@@ -155,7 +170,6 @@ export class Wire {
   async send(lines: readonly string[], timeoutMs: number): Promise<void> {
     for (const line of lines) {
       // Whatever checked it before: a line end in here would be a command of somebody else's making.
-      // deno-lint-ignore no-control-regex -- finding control characters is the point
       if (/[\r\n\0]/.test(line)) throw new Error("Cannot send the command: it has a control character");
       this.transcript.sent(line);
     }
@@ -220,7 +234,11 @@ export class Wire {
   #listen(socket: net.Socket): void {
     const ended = () => void this.fail(new WireError(this.#trouble, "connection closed by the server"));
     const failed = (error: unknown) => {
-      const words = { connect: "connection failed", lost: "connection lost", tls: "the TLS handshake failed" };
+      const words = {
+        connect: "connection failed",
+        lost: "connection lost",
+        tls: "the TLS handshake failed",
+      };
       this.fail(new WireError(this.#trouble, reasonOf(error, words[this.#trouble])));
     };
     socket.on("data", (chunk: Uint8Array) => this.#receive(chunk));
