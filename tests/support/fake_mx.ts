@@ -116,7 +116,9 @@ class Peer {
       if (this.#data !== null) {
         const whole = this.#received.startsWith(".\r\n") ? 0 : this.#received.indexOf("\r\n.\r\n");
         if (whole < 0) return;
-        const text = whole === 0 && this.#received.startsWith(".\r\n") ? "" : this.#received.slice(0, whole + 2);
+        const text = whole === 0 && this.#received.startsWith(".\r\n")
+          ? ""
+          : this.#received.slice(0, whole + 2);
         this.#received = this.#received.slice(text.length + 3);
         this.#finish(text);
         continue;
@@ -150,9 +152,13 @@ class Peer {
     const own = this.server.options.on?.(line, this.nth);
     const said = typeof own === "string" ? own : own?.say;
     const usual = this.#usual(verb, line);
-    if (own === undefined || said?.startsWith("2") || said?.startsWith("354")) this.#remember(verb, line, said);
+    if (own === undefined || said?.startsWith("2") || said?.startsWith("354")) {
+      this.#remember(verb, line, said);
+    }
     this.play(own === undefined ? usual : own);
-    if (line.toUpperCase() === "STARTTLS" && (own === undefined ? usual : said)?.startsWith("220")) this.#upgrade();
+    if (line.toUpperCase() === "STARTTLS" && (own === undefined ? usual : said)?.startsWith("220")) {
+      this.#upgrade();
+    }
     if (verb === "QUIT" && own === undefined) this.#writing.then(() => this.#socket.end());
   }
 
@@ -166,14 +172,17 @@ class Peer {
   }
 
   #usual(verb: string, line: string): string {
-    const { tls: offered, keywords = ["PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 1000000"] } = this.server.options;
+    const { tls: offered, keywords = ["PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 1000000"] } =
+      this.server.options;
     if (verb === "EHLO") {
       const all = [...keywords, ...(offered && !this.#secure ? ["STARTTLS"] : [])];
       const lines = ["fake greets you", ...all];
       return lines.map((text, i) => `250${i < lines.length - 1 ? "-" : " "}${text}`).join("\r\n");
     }
     if (verb === "STAR") return offered && !this.#secure ? "220 Go ahead" : "502 No TLS";
-    if (verb === "MAIL" && offered?.required && !this.#secure) return "530 5.7.0 Must issue a STARTTLS command first";
+    if (verb === "MAIL" && offered?.required && !this.#secure) {
+      return "530 5.7.0 Must issue a STARTTLS command first";
+    }
     if (verb === "RCPT") return this.#from === "" ? "503 MAIL first" : "250 2.1.5 Ok";
     if (verb === "DATA") return this.#to.length === 0 ? "503 5.5.1 No valid recipients" : "354 Go on";
     if (verb === "QUIT") return "221 Bye";
