@@ -44,6 +44,8 @@ export interface FakeMx {
   /** What is wrong with what the client sent. */
   readonly faults: string[];
   connections: number;
+  /** Where each connection came from. */
+  readonly clients: string[];
   /** Open now. */
   readonly open: number;
   /** Says something unasked on all open connections. */
@@ -65,7 +67,8 @@ class Peer {
   constructor(socket: net.Socket, readonly server: Server, readonly nth: number) {
     this.#socket = socket;
     this.#listen(socket);
-    this.play(server.options.greeting ?? "220 fake ESMTP");
+    const { greeting } = server.options;
+    this.play(greeting === undefined ? "220 fake ESMTP" : greeting);
   }
 
   say(text: string): void {
@@ -208,6 +211,7 @@ class Server implements FakeMx {
   readonly lines: string[] = [];
   readonly faults: string[] = [];
   readonly peers = new Set<Peer>();
+  readonly clients: string[] = [];
   connections = 0;
 
   constructor(
@@ -217,6 +221,7 @@ class Server implements FakeMx {
     private readonly server: net.Server,
   ) {
     server.on("connection", (socket: net.Socket) => {
+      this.clients.push(socket.remoteAddress ?? "");
       this.peers.add(new Peer(socket, this, ++this.connections));
     });
   }
