@@ -221,6 +221,7 @@ class Server implements FakeMx {
     private readonly server: net.Server,
   ) {
     server.on("connection", (socket: net.Socket) => {
+      socket.setNoDelay(true);
       this.clients.push(socket.remoteAddress ?? "");
       this.peers.add(new Peer(socket, this, ++this.connections));
     });
