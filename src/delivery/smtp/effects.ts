@@ -1,0 +1,64 @@
+/**
+ * What is committed with the end of an attempt: the event that tells the app, and a suppression where the address
+ * itself was refused for good. A mail that ran out of time is dropped ("expired"), not bounced: nobody refused it.
+ */
+
+import { outboundEvent, type OutboundEventName } from "../../events/outbound.ts";
+import type { RouteConfig } from "../../events/jobs.ts";
+import { isHardBounce } from "../../mail/bounce_kind.ts";
+import type { ClaimedJob, Effects, EventDetails, SuppressionRecord } from "../../store/types.ts";
+import type { Ending, Outcome } from "../carrier.ts";
+import { stageOf } from "./outcome.ts";
+import { replyText } from "./reply.ts";
+
+export function effectsOf(
+  job: ClaimedJob,
+  ending: Ending,
+  outcome: Outcome | null,
+  config: RouteConfig,
+): Effects {
+  const recipient = job.recipients[0] ?? job.destination;
+  const details: EventDetails = {
+    recipient,
+    attempt: job.attempts + (outcome === null ? 0 : 1),
+    response: outcome?.report?.response ?? null,
+    remote: outcome?.report?.remote ?? null,
+    reason: null,
+  };
+  const event = (type: OutboundEventName, reason: string | null = null) =>
+    outboundEvent(type, job.message, { ...details, reason }, ending.at, config);
+  switch (ending.kind) {
+    case "delivered":
+      return { events: [event("mail.delivered")], suppressions: [] };
+    case "deferred":
+      return { events: [event("mail.deferred")], suppressions: [] };
+    case "dropped":
+      return { events: [event("mail.dropped", "suppressed")], suppressions: [] };
+    case "dead":
+      if (outcome?.kind !== "failed") return { events: [event("mail.dropped", "expired")], suppressions: [] };
+      return {
+        events: [event("mail.bounced")],
+        suppressions: suppressionsOf(job, recipient, ending.at, outcome),
+      };
+  }
+}
+
+function suppressionsOf(
+  job: ClaimedJob,
+  recipient: string,
+  at: number,
+  outcome: Outcome,
+): SuppressionRecord[] {
+  const response = outcome.report?.response ?? null;
+  const stage = stageOf(outcome);
+  if (response === null || stage === null) return [];
+  if (!isHardBounce({ code: response.code, enhanced: response.enhanced, stage })) return [];
+  return [{
+    // Lower case, as the list compares it; the domain is in A-labels already.
+    address: recipient.toLowerCase(),
+    reason: "bounce",
+    messageId: job.messageId,
+    detail: replyText(response),
+    createdAt: at,
+  }];
+}
