@@ -14,12 +14,15 @@ import {
   type AuthenticationOutcome,
 } from "../inbound/auth_types.ts";
 import type { ParsedAttachment } from "../mail/parse.ts";
+import type { Compose, ComposeOutput, Sign, SignOutput } from "../outbound/task_types.ts";
 import type { AttachmentInput, MailTasksInit } from "./mail_tasks.ts";
 
 export interface MailPool {
   authenticate: Authenticate;
   buildPayload(input: PayloadInput): Promise<Uint8Array<ArrayBuffer>>;
   extractAttachment(input: AttachmentInput): Promise<ParsedAttachment | null>;
+  compose: Compose;
+  sign: Sign;
   close(): Promise<void>;
 }
 
@@ -33,6 +36,7 @@ export interface MailPoolOptions {
 
 const AUTHENTICATE_MS_MAX = AUTHENTICATION_MS_MAX + 10_000;
 const PAYLOAD_MS_MAX = 60_000;
+const COMPOSE_MS_MAX = 30_000;
 
 export function createMailPool(options: MailPoolOptions): MailPool {
   const init: MailTasksInit = {
@@ -53,6 +57,8 @@ export function createMailPool(options: MailPoolOptions): MailPool {
       pool.run<AuthenticationOutcome>("authenticate", input, { deadlineMs: AUTHENTICATE_MS_MAX }),
     buildPayload: (input) => pool.run("payload", input, { deadlineMs: PAYLOAD_MS_MAX }),
     extractAttachment: (input) => pool.run("attachment", input, { deadlineMs: PAYLOAD_MS_MAX }),
+    compose: (input) => pool.run<ComposeOutput>("compose", input, { deadlineMs: COMPOSE_MS_MAX }),
+    sign: (input) => pool.run<SignOutput>("sign", input, { deadlineMs: COMPOSE_MS_MAX }),
     close: () => pool.close(),
   };
 }
