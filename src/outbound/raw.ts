@@ -20,7 +20,7 @@ export interface CheckedRaw {
   header: HeaderBlock;
 }
 
-const REMOVED = ["bcc", "resent-bcc", "return-path"] as const;
+const REMOVED = /^(?:bcc|resent-bcc|return-path)$/i;
 /** RFC 5322 3.6, RFC 2045 3; From has a finding of its own, Bcc is taken out however many there are. */
 const ONCE = [
   "Sender",
@@ -133,7 +133,7 @@ function recipientsOf(header: HeaderBlock, say: Say): Record<string, string[]> {
 
 /** The header block to send, not yet signed: less what is removed, and with these fields at its end. */
 export function rawHead(header: HeaderBlock, added: readonly [name: string, value: string][]): Uint8Array {
-  const kept = new HeaderBlock(header.without(REMOVED.flatMap((name) => header.all(name))));
+  const kept = new HeaderBlock(header.without(header.fields.filter(({ name }) => REMOVED.test(name))));
   const fields = kept.bytes.subarray(0, kept.fieldsEnd);
   const ours = added.map(([name, value]) => `${name}: ${value}\r\n`).join("");
   // A message of fields alone may end without the empty line, and in the middle of its last one.
