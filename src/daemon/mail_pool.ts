@@ -15,6 +15,7 @@ import {
 } from "../inbound/auth_types.ts";
 import type { ParsedAttachment } from "../mail/parse.ts";
 import type { ReadReport, ReportFinding } from "../mail/report.ts";
+import type { Compose, ComposeOutput, Sign, SignOutput } from "../outbound/task_types.ts";
 import type { AttachmentInput, MailTasksInit } from "./mail_tasks.ts";
 
 export interface MailPool {
@@ -22,6 +23,8 @@ export interface MailPool {
   buildPayload(input: PayloadInput): Promise<Uint8Array<ArrayBuffer>>;
   extractAttachment(input: AttachmentInput): Promise<ParsedAttachment | null>;
   readReport: ReadReport;
+  compose: Compose;
+  sign: Sign;
   close(): Promise<void>;
 }
 
@@ -37,6 +40,7 @@ const AUTHENTICATE_MS_MAX = AUTHENTICATION_MS_MAX + 10_000;
 const PAYLOAD_MS_MAX = 60_000;
 /** Its sender waits for our answer, and without a finding the mail is delivered all the same. */
 const REPORT_MS_MAX = 15_000;
+const COMPOSE_MS_MAX = 30_000;
 
 export function createMailPool(options: MailPoolOptions): MailPool {
   const init: MailTasksInit = {
@@ -58,6 +62,8 @@ export function createMailPool(options: MailPoolOptions): MailPool {
     buildPayload: (input) => pool.run("payload", input, { deadlineMs: PAYLOAD_MS_MAX }),
     extractAttachment: (input) => pool.run("attachment", input, { deadlineMs: PAYLOAD_MS_MAX }),
     readReport: (mail) => pool.run<ReportFinding | null>("report", mail, { deadlineMs: REPORT_MS_MAX }),
+    compose: (input) => pool.run<ComposeOutput>("compose", input, { deadlineMs: COMPOSE_MS_MAX }),
+    sign: (input) => pool.run<SignOutput>("sign", input, { deadlineMs: COMPOSE_MS_MAX }),
     close: () => pool.close(),
   };
 }

@@ -15,13 +15,13 @@ import type { Metrics } from "../base/metrics.ts";
 import type { Config } from "../config/schema.ts";
 import { jobsFor, type RouteConfig } from "../events/jobs.ts";
 import { HeaderBlock } from "../mail/header.ts";
+import { StorageRoom } from "../store/storage_room.ts";
 import type { Store } from "../store/types.ts";
 import type { Authenticate, AuthenticationConfig, AuthenticationOutcome } from "./auth_types.ts";
 import type { DomainTable } from "./domains.ts";
 import { decide, type PolicyConfig, type PolicyReason } from "./policy.ts";
 import { countAuthentication, countReceipt } from "./receive_metrics.ts";
 import type { ReportOutcome, TieReport } from "./report.ts";
-import { StorageRoom } from "./storage_room.ts";
 import { traceHead } from "./trace.ts";
 import type { InboundFlow, Receipt, Submission } from "./types.ts";
 

@@ -5,7 +5,7 @@
 
 import { type Refusal, refuse } from "../base/errors.ts";
 import type { Clock } from "../base/clock.ts";
-import type { Store } from "../store/types.ts";
+import type { Store } from "./types.ts";
 
 const FRESH_MS = 1000;
 
