@@ -201,7 +201,6 @@ const outboundKeys = {
     group: "Outgoing mail",
     kind: "boolean",
     example: true,
-    awaits: "outgoing mail",
   }),
   dkim_selector: key(
     text("a selector").regex(/^[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?$/i, { error: "must be a DNS label" })
@@ -211,15 +210,21 @@ const outboundKeys = {
       group: "Outgoing mail",
       kind: "text",
       example: "default",
-      awaits: "outgoing mail",
     },
   ),
   dkim_private_key_path: key(text("a path").optional(), {
-    description: "A private key to sign with, PEM.",
+    description:
+      "A private key to sign mail of primary_domain with, PEM, until `dkim activate` gives it others.",
     group: "Outgoing mail",
     kind: "text",
     example: "/etc/gomail/dkim/default.pem",
-    awaits: "outgoing mail",
+  }),
+  dkim_passphrase: key(text("a passphrase").optional(), {
+    description: "Encrypts the private keys that `dkim generate` makes, and opens them.",
+    group: "Outgoing mail",
+    kind: "text",
+    example: "",
+    secret: true,
   }),
 };
 

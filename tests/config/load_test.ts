@@ -203,11 +203,10 @@ test("load() refuses a secret's file that is missing, empty, huge, binary, or se
 });
 
 test("load() says which keys have no effect yet", () => {
-  const { warnings } = okOf(loadYaml("outbound_port: 25\nban_window: 5m\ndkim_selector: s1\n"));
+  const { warnings } = okOf(loadYaml("outbound_port: 25\nban_window: 5m\n"));
   assertEquals(briefly(warnings), [
     "ban_window: is accepted, has no effect before bans (not in this version)",
     "outbound_port: is accepted, has no effect before outgoing mail (not in this version)",
-    "dkim_selector: is accepted, has no effect before outgoing mail (not in this version)",
   ]);
 });
 
