@@ -19,6 +19,7 @@ import { createHttpDoor, type HttpAddresses } from "../servers/http/mod.ts";
 import { createSmtpDoor, type SmtpDoor } from "../servers/smtp/mod.ts";
 import { createRetention, openStore } from "../store/mod.ts";
 import { atMost, type Context, type DaemonOptions, endAll, newContext } from "./context.ts";
+import { type DkimParts, openDkim } from "./dkim.ts";
 import { DnsWatch } from "./dns_watch.ts";
 import { startGauges } from "./gauges.ts";
 import { createHealth, type HealthReport, type HealthSources } from "./health.ts";
@@ -187,6 +188,7 @@ function makeHttpDoor(
   { store, keys }: Vault,
   { pool }: Threads,
   { flow, domains }: Flow,
+  { dkim, checkDomain }: DkimParts,
   health: () => Promise<HealthReport>,
 ) {
   const { config, clock, log, metrics, endings } = context;
@@ -195,6 +197,8 @@ function makeHttpDoor(
     flow,
     store,
     domains,
+    dkim,
+    checkDomain,
     replay: (id) => replay({ store, config, clock }, id),
     queue: (action, filter, dryRun) => store.actOnJobs(action, filter, clock.now(), dryRun),
     async attachment(id, index) {
@@ -233,7 +237,9 @@ export async function startDaemon(initial: Config, options: DaemonOptions): Prom
       smtpProblems: () => smtp.problems(),
       controlUp: () => state.controlUp,
     });
-    const http = makeHttpDoor(context, vault, threads, flow, health);
+    const ownsDomain = (name: string) => flow.domains.list().some(({ domain }) => domain === name);
+    const dkim = openDkim(context, vault.store, { hostname: flow.hostname, ownsDomain });
+    const http = makeHttpDoor(context, vault, threads, flow, dkim, health);
 
     const addresses = { ...await http.listen(), smtp: [], proxy: [], lmtp: [] } as DaemonAddresses;
     Object.assign(state, { controlUp: true, api: addresses.api });

@@ -36,9 +36,10 @@ export interface DkimDeps {
 export interface DkimService extends DkimFlow {
   /**
    * Looks at all key files once: encrypts those that were made before there was a passphrase, removes what a
-   * crash left of retired keys, and warns of what can't be used. For the start; nothing has to wait for it.
+   * crash left of retired keys, and warns of what can't be used. For the start; nothing has to wait for it, and
+   * `signal` ends it.
    */
-  inspect(): Promise<void>;
+  inspect(signal?: AbortSignal): Promise<void>;
 }
 
 type Activation = Awaited<ReturnType<DkimFlow["activate"]>>;
@@ -193,13 +194,14 @@ class Dkim implements DkimService {
     });
   }
 
-  async inspect(): Promise<void> {
+  async inspect(signal?: AbortSignal): Promise<void> {
     const { store, log } = this.deps;
     const problems: string[] = [];
     const own = this.deps.config().primary_domain;
     const configKey = own === undefined ? null : await readConfigKey(this.deps.config(), own);
     if (configKey !== null && "problem" in configKey) problems.push(configKey.problem);
     for (const record of await store.listDkimKeys()) {
+      if (signal?.aborted) return;
       const problem = await this.#alone(() => this.#inspectOne(record));
       if (problem !== null) problems.push(problem);
     }

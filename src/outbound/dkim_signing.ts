@@ -85,7 +85,7 @@ export class SigningKeys {
 }
 
 function signingKey({ domain, selector, algorithm }: DkimKeyRecord, key: KeyObject): SigningKey {
-  return { domain, selector, algorithm, privateKey: writePem(key) };
+  return { domain, selector, algorithm, privateKeyPem: writePem(key) };
 }
 
 /** The private key of a row: read, and of the very pair that the row and DNS speak of. */

@@ -121,7 +121,7 @@ export interface SigningKey {
   selector: string;
   algorithm: "rsa" | "ed25519";
   /** PKCS#8 PEM, decrypted. */
-  privateKey: string;
+  privateKeyPem: string;
 }
 
 /** DKIM keys of the domains that we send for. Domains in lower-case A-labels; what is none has no keys. */

@@ -18,6 +18,8 @@ import {
 } from "./middleware.ts";
 import { describe } from "./openapi.ts";
 import { problem } from "./problem.ts";
+import { dkimRoutes } from "./routes/dkim.ts";
+import { domainCheckRoute } from "./routes/domain_check.ts";
 import { domainRoutes } from "./routes/domains.ts";
 import { healthRoutes } from "./routes/health.ts";
 import { inboundRoutes } from "./routes/inbound.ts";
@@ -40,6 +42,8 @@ export function routeTable(deps: HttpDeps): Route[] {
     ...messageRoutes(deps),
     ...queueRoutes(deps),
     ...domainRoutes(deps),
+    ...dkimRoutes(deps),
+    domainCheckRoute(deps),
   ];
   // The description describes itself as well.
   const described: Route[] = [...routes, openapiRoute(() => describe(described, deps.version))];

@@ -14,6 +14,7 @@ import type { Metrics } from "../../base/metrics.ts";
 import type { Turns } from "../../base/turns.ts";
 import type { Config } from "../../config/schema.ts";
 import type { InboundFlow } from "../../inbound/types.ts";
+import type { CheckDomain, DkimFlow } from "../../outbound/types.ts";
 import type { JobAction, JobFilter, Store } from "../../store/types.ts";
 
 export type HttpConfig = Pick<
@@ -70,6 +71,8 @@ export interface HttpDeps {
   flow: InboundFlow;
   store: Store;
   domains: DomainTable;
+  dkim: DkimFlow;
+  checkDomain: CheckDomain;
   /** Makes the message's webhooks due again; null when there is no such message. */
   replay: (messageId: string) => Promise<number | null>;
   queue: (action: JobAction, filter: JobFilter, dryRun: boolean) => Promise<number>;
