@@ -20,7 +20,7 @@ export interface DkimFiles {
   create(domain: string, selector: string, key: KeyObject): Promise<void>;
   /** The same key again, by today's passphrase. */
   rewrite(domain: string, selector: string, key: KeyObject): Promise<void>;
-  /** `problem` says which file, what is wrong with it and what to do. Never rejects. */
+  /** `problem` says which file, what is wrong with it and what to do. Rejects only for names that are none. */
   read(domain: string, selector: string): Promise<KeyFile>;
   /** Selectors that have a file. */
   list(domain: string): Promise<string[]>;
@@ -40,9 +40,10 @@ const PEM_BYTES_MAX = 64 * 1024;
 /** A text file of at most so many bytes, or why not, as it fits behind its name. */
 export async function readPemFile(path: string): Promise<string | { problem: string }> {
   try {
+    // Before it is opened: that would wait for a writer, if it is a pipe.
+    if (!(await Deno.stat(path)).isFile) return { problem: "is no file" };
     using file = await Deno.open(path, { read: true });
-    const { size, isFile } = await file.stat();
-    if (!isFile) return { problem: "is no file" };
+    const { size } = await file.stat();
     if (size > PEM_BYTES_MAX) return { problem: "is too large for a key" };
     const bytes = new Uint8Array(PEM_BYTES_MAX);
     let length = 0;

@@ -3,6 +3,7 @@
 import { Buffer } from "node:buffer";
 import { type Refusal, refuse } from "../../../src/base/errors.ts";
 import type { InboundFlow, Receipt, Submission } from "../../../src/inbound/types.ts";
+import type { DkimFlow } from "../../../src/outbound/types.ts";
 import type { Authentication } from "../../../src/mail/types.ts";
 import type {
   JobFilter,
@@ -158,3 +159,13 @@ export class FakeStore implements Partial<Store> {
     return Promise.resolve(id === ID ? this.raw : null);
   }
 }
+
+/** No keys for nobody; tests of its routes bring the real one. */
+export const noDkim: DkimFlow = {
+  list: () => Promise.resolve([]),
+  generate: () => Promise.resolve({ kind: "foreign_domain" }),
+  records: () => Promise.resolve([]),
+  activate: () => Promise.resolve({ kind: "unknown" }),
+  retire: () => Promise.resolve({ kind: "unknown" }),
+  signingKeys: () => Promise.resolve([]),
+};

@@ -17,7 +17,7 @@ import {
   type HttpDoor,
 } from "../../../src/servers/http/mod.ts";
 import type { JobAction, JobFilter, Store } from "../../../src/store/types.ts";
-import { FakeFlow, FakeStore, ID, STARTED_AT } from "./fakes.ts";
+import { FakeFlow, FakeStore, ID, noDkim, STARTED_AT } from "./fakes.ts";
 
 export const TOKEN = "t0ken-of-the-tests-4711";
 const URL_KEY = "ab".repeat(32);
@@ -101,6 +101,8 @@ function fakeDeps(config: HttpConfig, lines: string[]) {
     flow,
     store: store as unknown as Store,
     domains,
+    dkim: noDkim,
+    checkDomain: () => Promise.resolve([]),
     attachment,
     replay: (id) => Promise.resolve(id === ID ? 2 : null),
     queue(action, filter, dryRun) {
