@@ -176,8 +176,8 @@ class CachingResolver implements Resolver {
   }
 }
 
-/** RFC 1035 3.5 and RFC 3596 2.5. */
-function reverseName(bytes: readonly number[]): string {
+/** The name that PTR records of an address stand at (RFC 1035 3.5, RFC 3596 2.5). */
+export function reverseName(bytes: readonly number[]): string {
   if (bytes.length === 4) return `${[...bytes].reverse().join(".")}.in-addr.arpa`;
   const nibbles = bytes.flatMap((byte) => [byte >> 4, byte & 15]).reverse();
   return `${nibbles.map((nibble) => nibble.toString(16)).join(".")}.ip6.arpa`;

@@ -5,6 +5,7 @@
 import { type Command, EXIT, isOn } from "./command.ts";
 import { completionsCommand } from "./completions/mod.ts";
 import { configCommands, validateCommand } from "./config_commands.ts";
+import { dkimCommands } from "./dkim.ts";
 import { doctorCommand } from "./doctor/mod.ts";
 import { domainCommands } from "./domain.ts";
 import { messageCommands } from "./message.ts";
@@ -50,6 +51,7 @@ export const COMMANDS: readonly Command[] = [
   doctorCommand,
   demoCommand,
   ...domainCommands,
+  ...dkimCommands,
   ...messageCommands,
   ...queueCommands,
   ...suppressionCommands,
@@ -63,8 +65,6 @@ export const LATER_COMMANDS: ReadonlySet<string> = new Set([
   "backup",
   "ban",
   "bench",
-  "dkim",
-  "domain check",
   "restore",
   "token",
   "webhook",

@@ -1,4 +1,4 @@
-/** `domain list|add|remove`: the domains that mail is accepted for, from the config and added here. */
+/** `domain list|add|remove|check`: the domains that mail is accepted for, from the config and added here. */
 
 import { type Command, EXIT, type Invocation, isOn } from "./command.ts";
 import { CONTROL_FLAG, JSON_FLAG, onDaemon } from "./context.ts";
@@ -6,6 +6,7 @@ import { segment } from "./control_client.ts";
 import { printable } from "../base/printable.ts";
 import { json } from "./format.ts";
 import { pageOf, printPage } from "./message.ts";
+import { recordsOf, zoneLine } from "./zone_file.ts";
 
 /** `recipients: null` is a domain that takes everything, which "-" would hide. */
 async function runList(invocation: Invocation): Promise<number> {
@@ -40,6 +41,33 @@ async function runRemove(invocation: Invocation): Promise<number> {
   const text = `mail for ${printable(domain)} is no longer accepted\n`;
   invocation.io.out(isOn(invocation.flags, "json") ? json(answer) : text);
   return EXIT.ok;
+}
+
+interface Finding {
+  check?: string;
+  status?: string;
+  detail?: string;
+  records?: unknown;
+}
+
+/** A line for each finding, and below it what to publish. */
+function findingLines({ check = "", status = "", detail = "", records }: Finding): string {
+  const head = `${status.padEnd(7)}  ${check.padEnd(5)}  `;
+  const publish = recordsOf(records).map((record) => `${" ".repeat(head.length)}-> ${zoneLine(record)}`);
+  return [head + detail, ...publish].map((line) => printable(line) + "\n").join("");
+}
+
+/** What failed, and what nobody could tell, is an exit code of 1; a warning is none. */
+async function runCheck(invocation: Invocation): Promise<number> {
+  const { io, flags, args } = invocation;
+  const path = `/v1/domains/${segment(args[0]!)}/check`;
+  const answer = await onDaemon(invocation, (client) => client.request("GET", path));
+  const found = (answer as { findings?: unknown } | null)?.findings;
+  const findings = Array.isArray(found) ? found as Finding[] : [];
+  io.out(isOn(flags, "json") ? json(findings) : findings.map(findingLines).join(""));
+  const isFine = findings.length > 0 &&
+    findings.every(({ status }) => status === "ok" || status === "warning");
+  return isFine ? EXIT.ok : EXIT.failed;
 }
 
 export const domainCommands: readonly Command[] = [
@@ -77,5 +105,14 @@ export const domainCommands: readonly Command[] = [
     args: { min: 1, max: 1 },
     examples: ["domain remove example.org"],
     run: runRemove,
+  },
+  {
+    name: "domain check",
+    summary: "Compares a domain's DNS (MX, SPF, DKIM, DMARC, PTR) with what it should be",
+    usage: "D [--json]",
+    flags: [JSON_FLAG, CONTROL_FLAG],
+    args: { min: 1, max: 1 },
+    examples: ["domain check example.org"],
+    run: runCheck,
   },
 ];

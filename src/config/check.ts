@@ -6,6 +6,7 @@
 
 import { tokenWeakness } from "../base/secret.ts";
 import { outsideToWrite, SOCKET_OUTSIDE } from "../base/places.ts";
+import { checkDkim } from "./check_dkim.ts";
 import { checkDoors } from "./check_doors.ts";
 import { checkRuntime } from "./check_runtime.ts";
 import { checkWebhooks } from "./check_webhooks.ts";
@@ -128,6 +129,7 @@ export function check(loaded: Pick<LoadOk, "config" | "sources">, surroundings: 
   checkDoors(config, found, surroundings);
   checkVerification(config, found);
   checkWebhooks(config, found);
+  checkDkim(config, found, surroundings);
   checkRuntime(config, found);
   return found;
 }

@@ -29,6 +29,7 @@ const secretFileKeys = {
   webhook_secret_file: secretFile("webhook_secret", "Webhooks"),
   webhook_secret_next_file: secretFile("webhook_secret_next", "Webhooks"),
   webhook_bearer_token_file: secretFile("webhook_bearer_token", "Webhooks"),
+  dkim_passphrase_file: secretFile("dkim_passphrase", "Outgoing mail"),
 };
 
 const shape = { ...serverKeys, ...smtpKeys, ...deliveryKeys, ...secretFileKeys };

@@ -208,10 +208,17 @@ const outboundKeys = {
   ),
   dkim_private_key_path: key(text("a path").optional(), {
     description:
-      "A private key (PEM) that signs for primary_domain while `dkim generate` has made none for it.",
+      "A private key to sign mail of primary_domain with, PEM, until `dkim activate` gives it others.",
     group: "Outgoing mail",
     kind: "text",
     example: "/etc/gomail/dkim/default.pem",
+  }),
+  dkim_passphrase: key(text("a passphrase").optional(), {
+    description: "Encrypts the private keys that `dkim generate` makes, and opens them.",
+    group: "Outgoing mail",
+    kind: "text",
+    example: "",
+    secret: true,
   }),
 };
 

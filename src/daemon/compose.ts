@@ -17,17 +17,20 @@ import type { PayloadInput } from "../events/types.ts";
 import { DomainTable } from "../inbound/domains.ts";
 import { createInboundFlow } from "../inbound/receive.ts";
 import { replay } from "../inbound/replay.ts";
+import { createReports } from "../inbound/report.ts";
 import { createSuppressionFlow } from "../outbound/suppressions.ts";
 import { createHttpDoor, type HttpAddresses } from "../servers/http/mod.ts";
 import { createSmtpDoor, type SmtpDoor } from "../servers/smtp/mod.ts";
 import { createRetention, openStore } from "../store/mod.ts";
 import { atMost, type Context, type DaemonOptions, endAll, newContext } from "./context.ts";
+import { openDkim } from "./dkim.ts";
 import { DnsWatch } from "./dns_watch.ts";
 import { startGauges } from "./gauges.ts";
 import { createHealth, type HealthReport, type HealthSources } from "./health.ts";
 import { loadKeys } from "./keys.ts";
 import { leaveStopDuration, takeStopDuration } from "./last_stop.ts";
 import { createMailPool } from "./mail_pool.ts";
+import { openOutbound, openSmtpCarrier } from "./outbound.ts";
 
 export interface DaemonAddresses extends HttpAddresses {
   /** What is bound, by kind of door: `host:port` or `unix:/path`. */
@@ -105,18 +108,20 @@ function startThreads({ config, clock, log, options, endings }: Context) {
 type Threads = ReturnType<typeof startThreads>;
 
 /** FLOW IN: whose mail we take, and what becomes of it. */
-async function openFlow(context: Context, { store }: Vault, { pool }: Threads) {
+async function openFlow(context: Context, { store, keys }: Vault, { pool }: Threads) {
   const { config, clock, log, metrics, state } = context;
   const hostname = () => mailHostnameOf(config(), systemHostname());
-  const domains = new DomainTable({ config, store, clock });
+  const verpKey = () => keys.verpKey;
+  const domains = new DomainTable({ config, store, clock, verpKey });
   await domains.load();
-  const authenticate = pool.authenticate;
+  const { authenticate, readReport } = pool;
   const flow = createInboundFlow({
     config,
     hostname,
     store,
     domains,
     authenticate,
+    tieReport: createReports({ verpKey, readReport, store, config }),
     draining: () => state.closing,
     clock,
     log,
@@ -127,10 +132,29 @@ async function openFlow(context: Context, { store }: Vault, { pool }: Threads) {
 
 type Flow = Awaited<ReturnType<typeof openFlow>>;
 
+/** FLOW OUT: what apps send, and the keys it is signed with. */
+function openSending(context: Context, vault: Vault, { pool }: Threads, { hostname, domains }: Flow) {
+  const { store, keys } = vault;
+  const ownsDomain = (domain: string) => domains.owns(domain);
+  const { dkim, checkDomain } = openDkim(context, store, { hostname, ownsDomain });
+  const parts = { store, keys, pool, hostname, ownsDomain };
+  const outbound = openOutbound(context, parts, (domain) => dkim.signingKeys(domain));
+  return { dkim, checkDomain, outbound, ownsDomain };
+}
+
+type Sending = ReturnType<typeof openSending>;
+
 /** POST ROOM: the queue engine and its carriers. `baseUrl` is asked for each payload. */
-function openPostRoom(context: Context, { store, keys }: Vault, threads: Threads, baseUrl: () => string) {
+function openPostRoom(
+  context: Context,
+  { store, keys }: Vault,
+  threads: Threads,
+  { hostname }: Flow,
+  { ownsDomain }: Sending,
+  baseUrl: () => string,
+) {
   const { config, clock, log, metrics, options } = context;
-  const carrier = createWebhookCarrier({
+  const webhooks = createWebhookCarrier({
     config: () => ({ ...config(), webhook_secret: config().webhook_secret ?? keys.webhookSecret }),
     lookupHost: (name) => threads.resolver.lookupHost(name),
     buildPayload: (input) => threads.pool.buildPayload(input),
@@ -140,7 +164,9 @@ function openPostRoom(context: Context, { store, keys }: Vault, threads: Threads
     log,
     ...(options.webhookCa && { ca: options.webhookCa }),
   });
-  const engine = createQueueEngine({ store, carriers: [carrier], clock, log, metrics, random: Math.random });
+  const smtp = openSmtpCarrier(context, { store, keys, hostname, ownsDomain }, threads.resolver);
+  const carriers = [webhooks, smtp];
+  const engine = createQueueEngine({ store, carriers, clock, log, metrics, random: Math.random });
   store.onJobs = (name) => engine.wake(name);
   return engine;
 }
@@ -185,26 +211,36 @@ function makeHealth(
   });
 }
 
+/** What the API shows and does. */
+interface Shown {
+  vault: Vault;
+  threads: Threads;
+  flow: Flow;
+  sending: Sending;
+  health: () => Promise<HealthReport>;
+  baseUrl: () => string;
+}
+
 /** DOOR 2: the API, the control socket, and metrics. */
-function makeHttpDoor(
-  context: Context,
-  { store, keys }: Vault,
-  { pool }: Threads,
-  { flow, domains }: Flow,
-  health: () => Promise<HealthReport>,
-  baseUrl: () => string,
-) {
+function makeHttpDoor(context: Context, shown: Shown) {
+  const { vault: { store, keys }, threads: { pool }, flow: { flow, domains }, health, baseUrl } = shown;
+  const { outbound, dkim, checkDomain } = shown.sending;
   const { config, clock, log, metrics, endings } = context;
   const buildPayload = (input: PayloadInput) => pool.buildPayload(input);
   const http = createHttpDoor({
     config,
     flow,
-    outbound: null,
+    outbound,
     events: createEventFeed({ store, buildPayload, baseUrl, urlKey: keys.urlKey, config, clock, log }),
     store,
     domains,
+    dkim,
+    checkDomain,
     replay: (id) => replay({ store, config, clock }, id),
-    queue: (action, filter, dryRun) => store.actOnJobs(action, filter, clock.now(), dryRun),
+    queue: (action, filter, dryRun) =>
+      action === "drop"
+        ? outbound.drop(filter, dryRun)
+        : store.actOnJobs(action, filter, clock.now(), dryRun),
     suppressions: createSuppressionFlow({ store, clock, log }),
     async attachment(id, index) {
       const raw = await store.readRaw(id);
@@ -235,14 +271,15 @@ export async function startDaemon(initial: Config, options: DaemonOptions): Prom
     const threads = startThreads(context);
     const flow = await openFlow(context, vault, threads);
     const baseUrl = () => (state.config.public_url ?? `http://${state.api}`).replace(/\/+$/, "");
-    const engine = openPostRoom(context, vault, threads, baseUrl);
+    const sending = openSending(context, vault, threads, flow);
+    const engine = openPostRoom(context, vault, threads, flow, sending, baseUrl);
     const smtp = makeSmtpDoor(context, flow, threads);
     const health = makeHealth(context, vault, threads, flow, {
       queue: () => engine.status(),
       smtpProblems: () => smtp.problems(),
       controlUp: () => state.controlUp,
     });
-    const http = makeHttpDoor(context, vault, threads, flow, health, baseUrl);
+    const http = makeHttpDoor(context, { vault, threads, flow, sending, health, baseUrl });
 
     const addresses = { ...await http.listen(), smtp: [], proxy: [], lmtp: [] } as DaemonAddresses;
     Object.assign(state, { controlUp: true, api: addresses.api });

@@ -20,6 +20,8 @@ export interface DaemonOptions {
   storeInThread?: boolean;
   /** Certificate authorities that webhook receivers may have besides the public ones, PEM. */
   webhookCa?: string[];
+  /** The same for mail servers that are verified (MTA-STS). */
+  mailCa?: string[];
 }
 
 /** What changes while the daemon runs. */

@@ -64,6 +64,11 @@ export class DomainTable {
     return recipients === undefined ? null : { recipients };
   }
 
+  /** True when the domain (A-labels, lower case) is ours: mail for it comes here, and its authors may send. */
+  owns(domain: string): boolean {
+    return this.#lookUp(domain) !== null;
+  }
+
   /** Null when mail to this address is taken; the address as in RCPT TO, without its brackets. */
   accepts(address: string): Refusal | null {
     // RFC 5321 4.5.1: "Postmaster" without a domain is ours, whoever we are.

@@ -7,6 +7,9 @@
 import type { Refusal } from "../base/errors.ts";
 import type { DkimVerdict, DmarcVerdict } from "../mail/types.ts";
 import type { DkimKeyRecord, JobFilter, Spooled, SpoolWriter, SuppressionReason } from "../store/types.ts";
+import type { SigningKey } from "./task_types.ts";
+
+export type { SigningKey } from "./task_types.ts";
 
 /** What is wrong with a request: the field's path as the app wrote it (`to[3]`, `headers.X-Foo`). */
 export interface Finding {
@@ -110,26 +113,44 @@ export interface DnsRecord {
   value: string;
 }
 
-/** DKIM keys of the domains that we send for. */
+/** A key as it is shown; one of the config (`dkim_private_key_path`) is active for as long as it signs. */
+export interface DkimKey extends DkimKeyRecord {
+  source: "config" | "store";
+}
+/** DKIM keys of the domains that we send for. Domains in lower-case A-labels; what is none has no keys. */
 export interface DkimFlow {
-  list(domain?: string): Promise<DkimKeyRecord[]>;
-  /** An RSA-2048 and an Ed25519 pair, state pending. */
-  generate(domain: string): Promise<{ kind: "made"; keys: DkimKeyRecord[] } | { kind: "foreign_domain" }>;
+  list(domain?: string): Promise<DkimKey[]>;
+  /**
+   * An RSA-2048 and an Ed25519 pair, state pending; both files are synced before a row names them. `too_many`:
+   * the domain has as many keys that are not retired as one may have.
+   */
+  generate(domain: string): Promise<
+    { kind: "made"; keys: DkimKey[] } | { kind: "foreign_domain" } | { kind: "too_many"; max: number }
+  >;
   /** The records that have to be published: of all keys that are not retired. */
   records(domain: string): Promise<DnsRecord[]>;
   /**
-   * Makes pending keys (all, or the one of that selector) sign from now on, and those that signed before
-   * retiring. Without force only those whose record is in DNS as it should be.
+   * Makes pending keys (the newest of each algorithm, or the one of that selector, which may also be one that
+   * is retiring) sign from now on, and those of the same algorithm that signed before retiring. Without force
+   * only when every record is in DNS as it should be. `unreadable`: the private key's file is of no use, so
+   * that all sending would stop.
    */
   activate(domain: string, selector: string | null, force: boolean): Promise<
-    | { kind: "activated"; keys: DkimKeyRecord[] }
+    | { kind: "activated"; keys: DkimKey[] }
     | { kind: "not_published"; missing: { record: DnsRecord; found: string }[] }
+    | { kind: "unreadable"; problem: string }
     | { kind: "unknown" }
   >;
   /** Ends a key for good and removes its file. Refused while it signs, or while mail it signed is unsent. */
   retire(domain: string, selector: string, force: boolean): Promise<
     { kind: "retired" } | { kind: "signing" } | { kind: "unsent"; count: number } | { kind: "unknown" }
   >;
+  /**
+   * What mail of this author's domain is to be signed with: its active keys, or else, for the primary domain,
+   * the config's. Empty for a domain without keys, for none of ours, and with dkim_sign_outbound off. Rejects
+   * when a key that should sign can't be read: such mail must wait, and not go unsigned.
+   */
+  signingKeys(domain: string): Promise<SigningKey[]>;
 }
 
 /** One line of `domain check`. */

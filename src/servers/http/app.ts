@@ -18,6 +18,8 @@ import {
 } from "./middleware.ts";
 import { describe } from "./openapi.ts";
 import { problem } from "./problem.ts";
+import { dkimRoutes } from "./routes/dkim.ts";
+import { domainCheckRoute } from "./routes/domain_check.ts";
 import { domainRoutes } from "./routes/domains.ts";
 import { eventRoutes } from "./routes/events.ts";
 import { healthRoutes } from "./routes/health.ts";
@@ -43,14 +45,16 @@ export function routeTable(deps: HttpDeps): Route[] {
   const turnstile = new Turnstile();
   const routes: Route[] = [
     ...inboundRoutes(deps, turnstile),
-    ...deps.outbound ? sendRoutes(deps, deps.outbound, turnstile) : [],
-    ...deps.outbound ? unsubscribeRoutes(deps, deps.outbound) : [],
+    ...sendRoutes(deps, deps.outbound, turnstile),
+    ...unsubscribeRoutes(deps, deps.outbound),
     ...healthRoutes(deps),
     ...messageRoutes(deps),
     ...eventRoutes(deps),
     ...queueRoutes(deps),
     ...suppressionRoutes(deps),
     ...domainRoutes(deps),
+    ...dkimRoutes(deps),
+    domainCheckRoute(deps),
   ];
   // The description describes itself as well.
   const described: Route[] = [...routes, openapiRoute(() => describe(described, deps.version))];

@@ -16,7 +16,7 @@ import type { Config } from "../../config/schema.ts";
 import type { EventFeed } from "../../events/feed.ts";
 import type { InboundFlow } from "../../inbound/types.ts";
 import type { SuppressionFlow } from "../../outbound/suppressions.ts";
-import type { OutboundFlow } from "../../outbound/types.ts";
+import type { CheckDomain, DkimFlow, OutboundFlow } from "../../outbound/types.ts";
 import type { JobAction, JobFilter, Store } from "../../store/types.ts";
 
 export type HttpConfig = Pick<
@@ -71,11 +71,12 @@ export interface HttpDeps {
   /** Read for each request, so a reload holds from the next one on. Ports and keep-alive hold from listen(). */
   config: () => HttpConfig;
   flow: InboundFlow;
-  /** Null: nothing is sent from here, and there are no routes for it. */
-  outbound: OutboundFlow | null;
+  outbound: OutboundFlow;
   events: EventFeed;
   store: Store;
   domains: DomainTable;
+  dkim: DkimFlow;
+  checkDomain: CheckDomain;
   /** Makes the message's webhooks due again; null when there is no such message. */
   replay: (messageId: string) => Promise<number | null>;
   queue: (action: JobAction, filter: JobFilter, dryRun: boolean) => Promise<number>;

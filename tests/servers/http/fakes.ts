@@ -12,6 +12,7 @@ import type {
   SendOptions,
   SendResult,
 } from "../../../src/outbound/types.ts";
+import type { DkimFlow } from "../../../src/outbound/types.ts";
 import type { Authentication } from "../../../src/mail/types.ts";
 import type {
   AttemptRecord,
@@ -304,3 +305,13 @@ export class FakeStore implements Partial<Store> {
     return Promise.resolve(this.suppressions.delete(address));
   }
 }
+
+/** No keys for nobody; tests of its routes bring the real one. */
+export const noDkim: DkimFlow = {
+  list: () => Promise.resolve([]),
+  generate: () => Promise.resolve({ kind: "foreign_domain" }),
+  records: () => Promise.resolve([]),
+  activate: () => Promise.resolve({ kind: "unknown" }),
+  retire: () => Promise.resolve({ kind: "unknown" }),
+  signingKeys: () => Promise.resolve([]),
+};

@@ -18,7 +18,7 @@ import {
   type HttpDoor,
 } from "../../../src/servers/http/mod.ts";
 import type { JobAction, JobFilter, Store } from "../../../src/store/types.ts";
-import { FakeFeed, FakeFlow, FakeOutbound, FakeStore, ID, STARTED_AT } from "./fakes.ts";
+import { FakeFeed, FakeFlow, FakeOutbound, FakeStore, ID, noDkim, STARTED_AT } from "./fakes.ts";
 
 export const TOKEN = "t0ken-of-the-tests-4711";
 const URL_KEY = "ab".repeat(32);
@@ -114,6 +114,8 @@ function fakeDeps(config: HttpConfig, lines: string[]) {
     events: feed.read,
     store: store as unknown as Store,
     domains,
+    dkim: noDkim,
+    checkDomain: () => Promise.resolve([]),
     attachment,
     replay: (id) => Promise.resolve(id === ID ? 2 : null),
     queue(action, filter, dryRun) {

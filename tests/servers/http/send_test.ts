@@ -490,10 +490,3 @@ test("Cancelling says how many, and 404 for what we don't send", () =>
     }
     assertEquals(h.outbound.cancelled, [ID, ID.replace("Z", "Y")]);
   }));
-
-test("A daemon that sends nothing has no routes for it", () =>
-  withDoor({ deps: { outbound: null } }, async (h) => {
-    assertEquals(await verdictOf(h.call("/mail/send", json())), [404, "not_found"]);
-    assertEquals(await verdictOf(h.call("/unsubscribe/good")), [404, "not_found"]);
-    assertEquals((await verdictOf(h.call("/v1/events")))[0], 200);
-  }));
