@@ -11,6 +11,7 @@ import { messageCommands } from "./message.ts";
 import { postfixCommand } from "./postfix.ts";
 import { queueCommands } from "./queue.ts";
 import { serverCommand } from "./server.ts";
+import { suppressionCommands } from "./suppression.ts";
 import { JSON_FLAG } from "./context.ts";
 import { json } from "./format.ts";
 import { versionFacts, versionLine } from "../base/version.ts";
@@ -51,6 +52,7 @@ export const COMMANDS: readonly Command[] = [
   ...domainCommands,
   ...messageCommands,
   ...queueCommands,
+  ...suppressionCommands,
   postfixCommand,
   versionCommand,
   completionsCommand(() => COMMANDS),
@@ -64,7 +66,6 @@ export const LATER_COMMANDS: ReadonlySet<string> = new Set([
   "dkim",
   "domain check",
   "restore",
-  "suppression",
   "token",
   "webhook",
 ]);

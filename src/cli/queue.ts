@@ -1,5 +1,6 @@
-/** `queue list|hold|release|retry|drop`: what is owed to receivers, by id or by filter. */
+/** `queue list|show|hold|release|retry|drop`: what is owed to receivers, by id or by filter. */
 
+import { printable } from "../base/printable.ts";
 import {
   type Command,
   EXIT,
@@ -11,40 +12,100 @@ import {
   valueOf,
 } from "./command.ts";
 import { CONTROL_FLAG, JSON_FLAG, onDaemon } from "./context.ts";
-import { json } from "./format.ts";
+import { segment } from "./control_client.ts";
+import { cellOf, fields, json } from "./format.ts";
 import { PAGE_FLAGS, printPage } from "./message.ts";
 
-/** What the API takes in one request. */
+/** What the API takes in one request; of a query's line of text fewer. */
 const IDS_MAX = 1000;
+const LISTED_IDS_MAX = 100;
 
-const FILTER_FLAGS: readonly Flag[] = [
-  { name: "state", kind: "value", placeholder: "S", summary: "only jobs in this state" },
-  { name: "lane", kind: "value", placeholder: "L", summary: "only jobs of this lane (a route's match)" },
-  { name: "message", kind: "value", placeholder: "ID", summary: "only jobs of this mail" },
-  { name: "carrier", kind: "value", placeholder: "C", summary: "only jobs of this carrier: webhook" },
+interface Filter {
+  flag: Flag;
+  /** The API's name for it. */
+  field: string;
+}
+
+/** The filter grammar is the API's: these are its words, and what they mean is checked there. */
+const FILTERS: readonly Filter[] = [
+  {
+    flag: { name: "carrier", kind: "value", placeholder: "C", summary: "only webhook, or only smtp" },
+    field: "carrier",
+  },
+  {
+    flag: { name: "state", kind: "value", placeholder: "S", summary: "only jobs in this state" },
+    field: "state",
+  },
+  {
+    flag: {
+      name: "lane",
+      kind: "value",
+      placeholder: "L",
+      summary: "only jobs of this lane (a route's match, or a recipient's domain)",
+    },
+    field: "lane",
+  },
+  {
+    flag: { name: "message", kind: "value", placeholder: "ID", summary: "only jobs of this mail" },
+    field: "message_id",
+  },
+  {
+    flag: { name: "event", kind: "value", placeholder: "E", summary: "only jobs of this event" },
+    field: "event",
+  },
+  {
+    flag: {
+      name: "recipient",
+      kind: "list",
+      placeholder: "R",
+      summary: "only jobs of this address, or of *@domain",
+    },
+    field: "recipient",
+  },
+  {
+    flag: {
+      name: "older-than",
+      kind: "value",
+      placeholder: "T",
+      summary: "only jobs made longer ago: 30m, 2h, 3d",
+    },
+    field: "older_than",
+  },
 ];
 
-/** The API's filter, with what was not given as undefined. */
-function filters({ flags }: Invocation): Record<string, string | undefined> {
-  return {
-    state: valueOf(flags, "state"),
-    lane: valueOf(flags, "lane"),
-    message_id: valueOf(flags, "message"),
-    carrier: valueOf(flags, "carrier"),
-  };
+const FILTER_FLAGS = FILTERS.map(({ flag }) => flag);
+const FILTER_USAGE = FILTER_FLAGS.map(({ name, placeholder }) => `[--${name} ${placeholder}]`).join(" ");
+
+/** The API's filter, of what was given. The front desk has refused what is empty, or given twice but for lists. */
+function filters({ flags }: Invocation): Record<string, string> {
+  const given: Record<string, string> = {};
+  for (const { flag, field } of FILTERS) {
+    const value = valueOf(flags, flag.name);
+    if (value === undefined) continue;
+    if (flags.get(flag.name)!.length > 1) throw new UsageError(`--${flag.name} is given more than once`);
+    given[field] = value;
+  }
+  return given;
 }
 
 /** Newest first, as the API has it. */
 async function runList(invocation: Invocation): Promise<number> {
-  const { flags } = invocation;
-  const query = { ...filters(invocation), limit: numberOf(flags, "limit"), cursor: valueOf(flags, "cursor") };
+  const { flags, args } = invocation;
+  const query = {
+    ...(args.length > 0 && { ids: args.join(",") }),
+    ...filters(invocation),
+    limit: numberOf(flags, "limit"),
+    cursor: valueOf(flags, "cursor"),
+  };
   const answer = await onDaemon(invocation, (client) => client.request("GET", "/v1/queue", { query }));
   const columns = [
     ["ID", "id"],
     ["STATE", "state"],
+    ["CARRIER", "carrier"],
     ["LANE", "lane"],
     ["EVENT", "event"],
     ["MESSAGE", "message_id"],
+    ["RECIPIENTS", "recipients"],
     ["ATTEMPTS", "attempts"],
     ["DUE", "due_at"],
     ["LAST ERROR", "last_error"],
@@ -52,12 +113,36 @@ async function runList(invocation: Invocation): Promise<number> {
   return printPage(invocation, answer, columns, "the queue is empty");
 }
 
+type Item = Record<string, unknown>;
+
+/** One attempt: a line about it, and under it what was said, as it was said. */
+function attemptText(attempt: Item): string {
+  const said = typeof attempt.transcript === "string" ? attempt.transcript.trimEnd() : "";
+  const facts = [attempt.at, attempt.outcome, attempt.code, attempt.remote, `${cellOf(attempt.took_ms)} ms`]
+    .filter((fact) => fact !== null && fact !== undefined).map(cellOf);
+  const lines = said === "" ? [] : said.split(/\r?\n/);
+  return [`attempt ${cellOf(attempt.number)}: ${facts.join(", ")}`, ...lines.map((line) => `    ${line}`)]
+    .map((line) => printable(line).trimEnd() + "\n").join("");
+}
+
+async function runShow(invocation: Invocation): Promise<number> {
+  const path = `/v1/queue/${segment(invocation.args[0]!)}`;
+  const answer = await onDaemon(invocation, (client) => client.request("GET", path));
+  if (isOn(invocation.flags, "json")) invocation.io.out(json(answer));
+  else {
+    const { attempts, ...job } = (answer ?? {}) as Item;
+    const list = Array.isArray(attempts) ? attempts as Item[] : [];
+    invocation.io.out([fields(job), ...list.map(attemptText)].join("\n"));
+  }
+  return EXIT.ok;
+}
+
 /** hold, release, retry and drop differ in one word. */
 function action(verb: "hold" | "release" | "retry" | "drop", past: string, summary: string): Command {
   return {
     name: `queue ${verb}`,
     summary,
-    usage: "[ID...] [--state S] [--lane L] [--message ID] [--carrier C] [--all] [--dry-run] [--json]",
+    usage: `[ID...] ${FILTER_USAGE} [--all] [--dry-run] [--json]`,
     flags: [
       ...FILTER_FLAGS,
       { name: "all", kind: "switch", summary: "the whole queue" },
@@ -66,16 +151,18 @@ function action(verb: "hold" | "release" | "retry" | "drop", past: string, summa
       CONTROL_FLAG,
     ],
     args: { min: 0, max: IDS_MAX },
-    examples: [`queue ${verb} --lane '*@example.com' --dry-run`],
+    examples: [
+      `queue ${verb} --lane '*@example.com' --dry-run`,
+      `queue ${verb} --carrier smtp --recipient '*@example.org' --older-than 2h`,
+    ],
     async run(invocation) {
       const { io, flags, args } = invocation;
-      const chosen = Object.fromEntries(Object.entries(filters(invocation)).filter(([, value]) => value));
+      const chosen = filters(invocation);
       const isAll = isOn(flags, "all");
       // The API refuses this as well; here it costs no round trip, and the words fit the flags.
       if (args.length === 0 && Object.keys(chosen).length === 0 && !isAll) {
-        throw new UsageError(
-          `which jobs? name ids, or a filter (--state, --lane, --message, --carrier), or --all`,
-        );
+        const names = FILTER_FLAGS.map(({ name }) => `--${name}`).join(", ");
+        throw new UsageError(`which jobs? name ids, or a filter (${names}), or --all`);
       }
       if (isAll && args.length + Object.keys(chosen).length > 0) {
         throw new UsageError("--all means the whole queue: leave out ids and filters");
@@ -102,10 +189,24 @@ export const queueCommands: readonly Command[] = [
   {
     name: "queue list",
     summary: "Lists what is owed to receivers",
-    usage: "[--state S] [--lane L] [--message ID] [--carrier C] [--limit N] [--cursor C] [--json]",
+    usage: `[ID...] ${FILTER_USAGE} [--limit N] [--cursor C] [--json]`,
     flags: [...FILTER_FLAGS, ...PAGE_FLAGS, JSON_FLAG, CONTROL_FLAG],
-    examples: ["queue list --state dead", "queue list --message 01JBX2G7S9T4Q0V8N3M5K6H1CD"],
+    args: { min: 0, max: LISTED_IDS_MAX },
+    examples: [
+      "queue list --state dead",
+      "queue list --message 01JBX2G7S9T4Q0V8N3M5K6H1CD",
+      "queue list --carrier smtp --recipient '*@example.org' --older-than 2h",
+    ],
     run: runList,
+  },
+  {
+    name: "queue show",
+    summary: "Shows a job and what was said in each attempt to send it",
+    usage: "ID [--json]",
+    flags: [JSON_FLAG, CONTROL_FLAG],
+    args: { min: 1, max: 1 },
+    examples: ["queue show evt_01JBX2G7S9T4Q0V8N3M5K6H1CD_1c9a40b2"],
+    run: runShow,
   },
   action("hold", "held", "Stops trying jobs until they are released"),
   action("release", "released", "Lets held jobs go on"),

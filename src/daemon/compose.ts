@@ -15,6 +15,7 @@ import { verifySignedPath } from "../events/signed_url.ts";
 import { DomainTable } from "../inbound/domains.ts";
 import { createInboundFlow } from "../inbound/receive.ts";
 import { replay } from "../inbound/replay.ts";
+import { createSuppressionFlow } from "../outbound/suppressions.ts";
 import { createHttpDoor, type HttpAddresses } from "../servers/http/mod.ts";
 import { createSmtpDoor, type SmtpDoor } from "../servers/smtp/mod.ts";
 import { createRetention, openStore } from "../store/mod.ts";
@@ -198,6 +199,7 @@ function makeHttpDoor(
     domains,
     replay: (id) => replay({ store, config, clock }, id),
     queue: (action, filter, dryRun) => store.actOnJobs(action, filter, clock.now(), dryRun),
+    suppressions: createSuppressionFlow({ store, clock, log }),
     async attachment(id, index) {
       const raw = await store.readRaw(id);
       const found = raw && await pool.extractAttachment({ raw, index });

@@ -95,62 +95,6 @@ test("an id can't become another path", () =>
     assertEquals(asked.map((ask) => ask.path), ["/v1/messages/..%2Fdomains%3Fx%3D1"]);
   }));
 
-test("queue list filters and prints the jobs", () => {
-  const job = {
-    id: "evt_1",
-    state: "dead",
-    lane: "*",
-    event: "mail.received",
-    message_id: "m1",
-    attempts: 3,
-    due_at: null,
-    last_error: "HTTP 500\u001b[2J",
-  };
-  return withDaemon(() => Response.json({ items: [job], next_cursor: null }), async ({ asked, run }) => {
-    const ran = await run("queue list --state dead --lane * --message m1 --carrier webhook --limit 2");
-    assertEquals(asked[0]!.path, "/v1/queue?state=dead&lane=*&message_id=m1&carrier=webhook&limit=2");
-    assertStringIncludes(ran.out, "HTTP 500\\u001b[2J");
-    assertStringIncludes(ran.out.split("\n")[0]!, "LAST ERROR");
-  });
-});
-
-test("queue hold, release, retry and drop act by id or filter, and say how many", () =>
-  withDaemon(
-    (ask) => Response.json({ matched: 1, dry_run: Boolean((ask.body as { dry_run?: boolean }).dry_run) }),
-    async ({ asked, run }) => {
-      assertEquals((await run("queue hold a b")).out, "1 job held\n");
-      assertEquals((await run("queue release --lane *@x.example")).out, "1 job released\n");
-      assertEquals(
-        (await run("queue retry --state dead --message m --carrier webhook")).out,
-        "1 job made due\n",
-      );
-      assertEquals((await run("queue drop --all --dry-run")).out, "1 job would be dropped\n");
-      assertEquals(JSON.parse((await run("queue drop x --json")).out), { matched: 1, dry_run: false });
-      assertEquals(asked.map(({ method, path, body }) => [method, path, body]), [
-        ["POST", "/v1/queue/hold", { ids: ["a", "b"] }],
-        ["POST", "/v1/queue/release", { lane: "*@x.example" }],
-        ["POST", "/v1/queue/retry", { state: "dead", message_id: "m", carrier: "webhook" }],
-        ["POST", "/v1/queue/drop", { all: true, dry_run: true }],
-        ["POST", "/v1/queue/drop", { ids: ["x"] }],
-      ]);
-    },
-  ));
-
-test("queue drop without ids, filter or --all touches nothing, and --all stands alone", () =>
-  withDaemon(() => Response.json({ matched: 9 }), async ({ asked, run }) => {
-    for (
-      const args of [
-        "queue drop",
-        "queue drop --dry-run",
-        "queue drop --all x",
-        "queue drop --all --state dead",
-      ]
-    ) {
-      assertEquals((await run(args)).code, 2, args);
-    }
-    assertEquals(asked, []);
-  }));
-
 test("domain list, add and remove", () => {
   const items = [{ domain: "a.example", recipients: null, source: "config" }, {
     domain: "b.example",

@@ -26,7 +26,7 @@ test("help shows every command, a group, and one in full", async () => {
     }
   }
   const group = await gomail("help queue");
-  assertEquals(group.out.trim().split("\n").length, 5);
+  assertEquals(group.out.trim().split("\n").length, 6);
   assertStringIncludes((await gomail("-h")).out, "Usage: gomail");
   assertStringIncludes((await gomail("help validate")).out, "--rate-limit-burst");
 });
@@ -48,8 +48,8 @@ test("an unknown command exits 2 with one line that names the nearest", async ()
     ["validat", "did you mean `gomail validate`?"],
     ["hlep", "did you mean `gomail help`?"],
     ["message lst", "did you mean `gomail message list`?"],
-    ["queue frobnicate", "there are list, hold, release, retry, drop"],
-    ["queue", "needs one of: list, hold, release, retry, drop"],
+    ["queue frobnicate", "there are list, show, hold, release, retry, drop"],
+    ["queue", "needs one of: list, show, hold, release, retry, drop"],
     ["frobnicate", "`gomail help` lists the commands"],
     ["help frobnicate", "`gomail help` lists the commands"],
     ["help message frobnicate", "is not a command"],

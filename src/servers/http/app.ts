@@ -24,6 +24,7 @@ import { inboundRoutes } from "./routes/inbound.ts";
 import { messageRoutes } from "./routes/messages.ts";
 import { openapiRoute } from "./routes/openapi.ts";
 import { queueRoutes } from "./routes/queue.ts";
+import { suppressionRoutes } from "./routes/suppressions.ts";
 import type { ApiEnv, HttpDeps, Route } from "./types.ts";
 
 export interface AppOptions {
@@ -39,6 +40,7 @@ export function routeTable(deps: HttpDeps): Route[] {
     ...healthRoutes(deps),
     ...messageRoutes(deps),
     ...queueRoutes(deps),
+    ...suppressionRoutes(deps),
     ...domainRoutes(deps),
   ];
   // The description describes itself as well.

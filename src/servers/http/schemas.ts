@@ -5,16 +5,14 @@
 
 import { z } from "zod";
 import type { Authentication, Connection } from "../../mail/types.ts";
-import type { JobRecord, MessageRecord } from "../../store/types.ts";
+import type { MessageRecord } from "../../store/types.ts";
 import type { DomainEntry, HealthReport } from "./types.ts";
 
-const time = z.iso.datetime().describe("RFC 3339, UTC");
-const id = z.string().describe("ULID");
+export const time = z.iso.datetime().describe("RFC 3339, UTC");
+export const id = z.string().describe("ULID");
 const verdict = z.enum(["accept", "quarantine"]);
-const carrier = z.enum(["webhook", "smtp"]);
-const jobState = z.enum(["pending", "held", "delivered", "dead", "dropped"]);
 /** Long enough for any address or lane, short enough for a database. */
-const word = z.string().min(1).max(1000);
+export const word = z.string().min(1).max(1000);
 
 /** What every error looks like; problem.ts writes it. */
 export const errorSchema = z.object({
@@ -55,30 +53,11 @@ export const messageSchema = z.object({
   authentication: authenticationSchema,
 });
 
-export const jobSchema = z.object({
-  id: z.string(),
-  carrier,
-  lane: z.string(),
-  event: z.string(),
-  message_id: id,
-  recipients: z.array(z.string()),
-  state: jobState,
-  attempts: z.int(),
-  created_at: time,
-  due_at: time,
-  expires_at: time,
-  last_attempt_at: time.nullable(),
-  last_code: z.int().nullable(),
-  last_error: z.string().nullable(),
-});
-
-export const messageWithJobsSchema = messageSchema.extend({ jobs: z.array(jobSchema) });
-
 export function pageOf<T extends z.ZodType>(item: T) {
   return z.object({ items: z.array(item), next_cursor: z.string().nullable() });
 }
 
-const paging = {
+export const paging = {
   limit: z.coerce.number().int().min(1).max(500).default(50),
   cursor: z.string().regex(/^[\w.~:+/=-]{1,500}$/, { error: "is not a cursor of ours" }).optional()
     .describe("next_cursor of the page before"),
@@ -90,27 +69,6 @@ export const messageQuery = z.strictObject({
   recipient: word.optional(),
   verdict: verdict.optional(),
   ...paging,
-});
-
-export const jobQuery = z.strictObject({
-  carrier: carrier.optional(),
-  state: jobState.optional(),
-  lane: word.optional(),
-  message_id: word.optional(),
-  ...paging,
-});
-
-export const jobActions = ["hold", "release", "retry", "drop"] as const;
-
-/** Strict: a misspelt filter that is ignored would act on far more than was meant. */
-export const jobActionBody = z.strictObject({
-  ids: z.array(word).min(1).max(1000).optional(),
-  state: jobState.optional(),
-  lane: word.optional(),
-  message_id: word.optional(),
-  carrier: carrier.optional(),
-  all: z.boolean().optional().describe("Needed, and then alone, to mean every job"),
-  dry_run: z.boolean().optional().describe("Counts and changes nothing"),
 });
 
 /** Few as a rule: without a limit all of them come. */
@@ -161,10 +119,9 @@ export const healthSchema = z.object({
 });
 
 export type MessageItem = z.infer<typeof messageSchema>;
-export type JobItem = z.infer<typeof jobSchema>;
 export type HealthItem = z.infer<typeof healthSchema>;
 
-const iso = (ms: number) => new Date(ms).toISOString();
+export const iso = (ms: number) => new Date(ms).toISOString();
 
 /** zod's loose objects have an index signature, which an interface never matches; the fields are the same. */
 const plainAuthentication = (a: Authentication) => ({
@@ -190,26 +147,6 @@ export function messageItem(record: MessageRecord): MessageItem {
     verdict: record.verdict,
     connection: record.connection,
     authentication: plainAuthentication(record.authentication),
-  };
-}
-
-/** A job without its destination: a webhook URL may carry a secret of the receiver's. */
-export function jobItem(job: JobRecord): JobItem {
-  return {
-    id: job.id,
-    carrier: job.carrier,
-    lane: job.lane,
-    event: job.event,
-    message_id: job.messageId,
-    recipients: job.recipients,
-    state: job.state,
-    attempts: job.attempts,
-    created_at: iso(job.createdAt),
-    due_at: iso(job.dueAt),
-    expires_at: iso(job.expiresAt),
-    last_attempt_at: job.lastAttemptAt === null ? null : iso(job.lastAttemptAt),
-    last_code: job.lastCode,
-    last_error: job.lastError,
   };
 }
 

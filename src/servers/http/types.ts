@@ -14,6 +14,7 @@ import type { Metrics } from "../../base/metrics.ts";
 import type { Turns } from "../../base/turns.ts";
 import type { Config } from "../../config/schema.ts";
 import type { InboundFlow } from "../../inbound/types.ts";
+import type { SuppressionFlow } from "../../outbound/suppressions.ts";
 import type { JobAction, JobFilter, Store } from "../../store/types.ts";
 
 export type HttpConfig = Pick<
@@ -73,6 +74,7 @@ export interface HttpDeps {
   /** Makes the message's webhooks due again; null when there is no such message. */
   replay: (messageId: string) => Promise<number | null>;
   queue: (action: JobAction, filter: JobFilter, dryRun: boolean) => Promise<number>;
+  suppressions: SuppressionFlow;
   /** The n-th attachment as the webhook's payload counts them, from 0. */
   attachment: (messageId: string, n: number) => Promise<AttachmentContent | null>;
   verifySignedPath: (path: string, query: URLSearchParams, nowMs: number) => boolean;

@@ -5,6 +5,7 @@ import { type Refusal, refuse } from "../../../src/base/errors.ts";
 import type { InboundFlow, Receipt, Submission } from "../../../src/inbound/types.ts";
 import type { Authentication } from "../../../src/mail/types.ts";
 import type {
+  AttemptRecord,
   JobFilter,
   JobRecord,
   MessageFilter,
@@ -14,6 +15,8 @@ import type {
   Spooled,
   SpoolWriter,
   Store,
+  SuppressionReason,
+  SuppressionRecord,
 } from "../../../src/store/types.ts";
 
 export const ID = "01JZ0000000000000000000000";
@@ -137,6 +140,12 @@ export class FakeStore implements Partial<Store> {
   raw: RawMessage | null = null;
   readonly messageQueries: [MessageFilter, PageQuery][] = [];
   readonly jobQueries: [JobFilter, PageQuery][] = [];
+  readonly suppressions = new Map<string, SuppressionRecord>();
+  readonly suppressionQueries: [{ address?: string; reason?: SuppressionReason }, PageQuery][] = [];
+  readonly attempts: AttemptRecord[] = [];
+  /** What listJobs() answers; the id of a filter is looked for in it. */
+  jobs: JobRecord[] = [job];
+  jobsNext: string | null = null;
   error: unknown = null;
 
   getMessage(id: string): Promise<MessageRecord | null> {
@@ -151,10 +160,34 @@ export class FakeStore implements Partial<Store> {
 
   listJobs(filter: JobFilter, page: PageQuery) {
     this.jobQueries.push([filter, page]);
-    return Promise.resolve({ items: [job], nextCursor: null });
+    const items = this.jobs.filter(({ id }) => filter.ids?.includes(id) ?? true);
+    return Promise.resolve({ items, nextCursor: this.jobsNext });
   }
 
   readRaw(id: string): Promise<RawMessage | null> {
     return Promise.resolve(id === ID ? this.raw : null);
+  }
+
+  listAttempts(jobId: string): Promise<AttemptRecord[]> {
+    return Promise.resolve(this.jobs.some(({ id }) => id === jobId) ? this.attempts : []);
+  }
+
+  listSuppressions(filter: { address?: string; reason?: SuppressionReason }, page: PageQuery) {
+    this.suppressionQueries.push([filter, page]);
+    return Promise.resolve({ items: [...this.suppressions.values()], nextCursor: "c-2" });
+  }
+
+  findSuppressed(addresses: string[]): Promise<SuppressionRecord[]> {
+    return Promise.resolve(addresses.flatMap((address) => this.suppressions.get(address) ?? []));
+  }
+
+  addSuppression(record: SuppressionRecord): Promise<boolean> {
+    if (this.suppressions.has(record.address)) return Promise.resolve(false);
+    this.suppressions.set(record.address, record);
+    return Promise.resolve(true);
+  }
+
+  removeSuppression(address: string): Promise<boolean> {
+    return Promise.resolve(this.suppressions.delete(address));
   }
 }

@@ -10,6 +10,7 @@ import { systemClock } from "../../../src/base/clock.ts";
 import { createLogger } from "../../../src/base/log.ts";
 import { createMetrics } from "../../../src/base/metrics.ts";
 import { signPath, verifySignedPath } from "../../../src/events/signed_url.ts";
+import { createSuppressionFlow } from "../../../src/outbound/suppressions.ts";
 import {
   createHttpDoor,
   type HttpConfig,
@@ -96,6 +97,12 @@ function fakeDeps(config: HttpConfig, lines: string[]) {
   const flow = new FakeFlow();
   const store = new FakeStore();
   const actions: Harness["actions"] = [];
+  const log = createLogger({
+    level: "debug",
+    format: "json",
+    clock: systemClock,
+    write: (text) => void lines.push(text),
+  });
   const deps: HttpDeps = {
     config: () => config,
     flow,
@@ -107,15 +114,11 @@ function fakeDeps(config: HttpConfig, lines: string[]) {
       actions.push([action, filter, dryRun]);
       return Promise.resolve(7);
     },
+    suppressions: createSuppressionFlow({ store: store as unknown as Store, clock: systemClock, log }),
     verifySignedPath: (path, query, now) => verifySignedPath(URL_KEY, path, query, now),
     health: () => Promise.resolve({ status: "healthy", ready: true, checks: { store: { status: "ok" } } }),
     clock: systemClock,
-    log: createLogger({
-      level: "debug",
-      format: "json",
-      clock: systemClock,
-      write: (text) => void lines.push(text),
-    }),
+    log,
     metrics: createMetrics(),
     version: "1.2.3",
     startedAt: STARTED_AT,

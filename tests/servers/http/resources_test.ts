@@ -1,4 +1,4 @@
-/** /v1/messages, /v1/queue, /v1/domains: what they show, do and refuse. */
+/** /v1/messages and /v1/domains: what they show, do and refuse. */
 
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { InvalidCursor } from "../../../src/store/mod.ts";
@@ -61,6 +61,7 @@ test("One message comes with its jobs; an unknown or impossible id is 404", () =
   withDoor({}, async (h) => {
     const shown = await (await h.call(`/v1/messages/${ID}`)).json();
     assertEquals([shown.id, shown.jobs.length, shown.jobs[0].last_code], [ID, 1, 410]);
+    assertEquals([shown.jobs_more, shown.jobs_next_cursor], [false, null]);
     assertEquals(h.store.jobQueries[0]?.[0], { messageId: ID });
     const other = ID.replace("Z", "Y");
     for (
@@ -83,6 +84,19 @@ test("One message comes with its jobs; an unknown or impossible id is 404", () =
     assertEquals(await verdictOf(h.call(`/v1/messages/x/replay`, { method: "POST" })), [404, "not_found"]);
     const replayed = await h.call(`/v1/messages/${ID}/replay`, { method: "POST" });
     assertEquals(await replayed.json(), { replayed: 2 });
+  }));
+
+test("A message with more jobs than a page says where the rest of them is", () =>
+  withDoor({}, async (h) => {
+    h.store.jobsNext = "c/2+=";
+    const shown = await (await h.call(`/v1/messages/${ID}`)).json();
+    assertEquals([shown.jobs.length, shown.jobs_more], [1, true]);
+    const rest = new URLSearchParams({ message_id: ID, limit: "500", cursor: shown.jobs_next_cursor });
+    assertEquals(await verdictOf(h.call(`/v1/queue?${rest}`)), [200, undefined]);
+    assertEquals(h.store.jobQueries.map(([filter, page]) => [filter.messageId, page.limit, page.cursor]), [
+      [ID, 500, undefined],
+      [ID, 500, "c/2+="],
+    ]);
   }));
 
 test("Raw bytes in memory come out exactly", () =>
@@ -167,47 +181,6 @@ test("An attachment is a download under a harmless name, never a page", () =>
       null,
     ]);
     assertStringIncludes(odd.headers.get("content-disposition") ?? "", 'filename="attachment-1"');
-  }));
-
-test("The queue is listed by filter", () =>
-  withDoor({}, async (h) => {
-    const query = `carrier=webhook&state=dead&lane=*&message_id=${ID}&limit=500`;
-    const page = await (await h.call(`/v1/queue?${query}`)).json();
-    assertEquals([page.items[0].id, page.items[0].created_at, page.next_cursor], [
-      "j-1",
-      "2026-01-01T00:00:00.000Z",
-      null,
-    ]);
-    assertEquals(h.store.jobQueries[0], [
-      { carrier: "webhook", state: "dead", lane: "*", messageId: ID },
-      { limit: 500, cursor: undefined },
-    ]);
-    assertEquals(await verdictOf(h.call("/v1/queue?state=lost")), [400, "validation_error"]);
-  }));
-
-test("Queue actions need a filter or all, and can count first", () =>
-  withDoor({}, async (h) => {
-    const act = (action: string, body: unknown) => h.call(`/v1/queue/${action}`, post(body));
-    assertEquals(await (await act("drop", { state: "dead", dry_run: true })).json(), {
-      matched: 7,
-      dry_run: true,
-    });
-    assertEquals(await (await act("retry", { ids: ["j-1"] })).json(), { matched: 7, dry_run: false });
-    assertEquals(await (await act("hold", { all: true })).json(), { matched: 7, dry_run: false });
-    assertEquals(h.actions.map(([action, , dry]) => [action, dry]), [["drop", true], ["retry", false], [
-      "hold",
-      false,
-    ]]);
-    assertEquals(h.actions[1]?.[1].ids, ["j-1"]);
-    const refused = [{}, { all: false }, { all: true, lane: "*" }, { sate: "dead" }, { ids: [] }, [], "x"];
-    for (const body of refused) {
-      assertEquals(await verdictOf(act("release", body)), [400, "validation_error"]);
-    }
-    assertEquals(await verdictOf(act("explode", { all: true })), [404, "not_found"]);
-    const text = h.call("/v1/queue/drop", { method: "POST", body: "{}" });
-    assertEquals(await verdictOf(text), [415, "unsupported_media_type"]);
-    assertEquals(await verdictOf(act("drop", { lane: "x".repeat(2 ** 20) })), [413, "payload_too_large"]);
-    assertEquals(h.actions.length, 3);
   }));
 
 test("Domains come in pages where a limit is given, and a misspelt query is no query for all", () =>

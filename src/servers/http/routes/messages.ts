@@ -7,18 +7,12 @@ import { z } from "zod";
 import { isId } from "../../../base/id.ts";
 import { readQuery } from "../body.ts";
 import { isProblem, json, problem } from "../problem.ts";
-import {
-  jobItem,
-  messageItem,
-  messageQuery,
-  messageSchema,
-  messageWithJobsSchema,
-  pageOf,
-} from "../schemas.ts";
+import { messageItem, messageQuery, messageSchema, pageOf } from "../schemas.ts";
+import { jobItem, messageWithJobsSchema } from "../schemas_queue.ts";
 import { attachmentDisposition, rawResponse } from "../stored_bytes.ts";
 import type { ApiContext, HttpDeps, Problem, Route } from "../types.ts";
 
-/** One job for each route; far fewer in fact. */
+/** A mail to many has more: one for each recipient, and the webhooks of what became of them. */
 const JOBS_MAX = 500;
 /** If a browser shows it all the same: no script, no form, no origin (CSP 3, sandbox). */
 const DOWNLOAD_POLICY = "sandbox; default-src 'none'";
@@ -70,7 +64,12 @@ function showRoute(deps: HttpDeps): Route {
       const message = id && await deps.store.getMessage(id);
       if (!message) return unknown();
       const jobs = await deps.store.listJobs({ messageId: message.id }, { limit: JOBS_MAX });
-      return json({ ...messageItem(message), jobs: jobs.items.map(jobItem) });
+      return json({
+        ...messageItem(message),
+        jobs: jobs.items.map(jobItem),
+        jobs_more: jobs.nextCursor !== null,
+        jobs_next_cursor: jobs.nextCursor,
+      });
     },
   };
 }

@@ -1,17 +1,29 @@
 /**
- * /v1/queue: what is owed, and the four things one can do about it. An action needs a filter, or `all` said
- * aloud: a forgotten field must not drop the whole queue.
+ * /v1/queue: what is owed, and the four things one can do about it. List and actions share one filter grammar
+ * (schemas_queue.ts). An action needs a filter, or `all` said aloud: a forgotten field must not drop the whole
+ * queue.
  */
 
 import { z } from "zod";
-import type { JobFilter } from "../../../store/types.ts";
 import { readJson, readQuery } from "../body.ts";
-import { invalid, isProblem, json } from "../problem.ts";
-import { jobActionBody, jobActions, jobItem, jobQuery, jobSchema, pageOf } from "../schemas.ts";
+import { methodNotAllowed } from "../middleware.ts";
+import { invalid, isProblem, json, problem } from "../problem.ts";
+import { pageOf } from "../schemas.ts";
+import {
+  filterOf,
+  jobActionBody,
+  jobActions,
+  jobItem,
+  jobQuery,
+  jobSchema,
+  jobWithAttempts,
+  jobWithAttemptsSchema,
+} from "../schemas_queue.ts";
 import type { HttpDeps, Route } from "../types.ts";
 
 export function queueRoutes(deps: HttpDeps): Route[] {
-  return [listRoute(deps), ...jobActions.map((action) => actionRoute(deps, action))];
+  // The job before the actions: of two patterns that fit a path, the later one names it.
+  return [listRoute(deps), showRoute(deps), ...jobActions.map((action) => actionRoute(deps, action))];
 }
 
 function listRoute(deps: HttpDeps): Route {
@@ -26,9 +38,29 @@ function listRoute(deps: HttpDeps): Route {
     async handle(c) {
       const query = readQuery(c, jobQuery);
       if (isProblem(query)) return query;
-      const { limit, cursor, message_id, ...filter } = query.value;
-      const page = await deps.store.listJobs({ ...filter, messageId: message_id }, { limit, cursor });
+      const { limit, cursor, ...given } = query.value;
+      const page = await deps.store.listJobs(filterOf(given, deps.clock.now()), { limit, cursor });
       return json({ items: page.items.map(jobItem), next_cursor: page.nextCursor });
+    },
+  };
+}
+
+function showRoute(deps: HttpDeps): Route {
+  return {
+    method: "GET",
+    path: "/v1/queue/{id}",
+    summary: "One job and the attempts made on it, with what was said in each",
+    access: "token",
+    parameters: [{ in: "path", schema: z.object({ id: z.string() }) }],
+    answers: { 200: { description: "The job", schema: jobWithAttemptsSchema } },
+    errors: ["not_found"],
+    async handle(c) {
+      const id = c.req.param("id") ?? "";
+      // No id of ours looks like a verb, and whoever GETs one means to POST it.
+      if (jobActions.some((action) => action === id)) return methodNotAllowed(c, deps);
+      const [job] = id === "" ? [] : (await deps.store.listJobs({ ids: [id] }, { limit: 1 })).items;
+      if (!job) return problem("not_found", "There is no such job");
+      return json(jobWithAttempts(job, await deps.store.listAttempts(job.id)));
     },
   };
 }
@@ -54,10 +86,10 @@ function actionRoute(deps: HttpDeps, action: typeof jobActions[number]): Route {
     async handle(c) {
       const body = await readJson(c, deps, jobActionBody);
       if (isProblem(body)) return body;
-      const { all = false, dry_run = false, message_id, ...rest } = body.value;
-      const filter: JobFilter = { ...rest, messageId: message_id };
+      const { all = false, dry_run = false, ...given } = body.value;
+      const filter = filterOf(given, deps.clock.now());
       // Exactly one of the two: neither is an accident, both is a contradiction.
-      const filtered = Object.values(filter).some((value) => value !== undefined);
+      const filtered = Object.keys(filter).length > 0;
       if (all === filtered) {
         const problem = all ? "can't be combined with a filter" : "must be true when there is no filter";
         return invalid([{ path: "all", problem }]);
