@@ -144,7 +144,7 @@ async function measure(
   if (options.deferred > 0) await fillQueue(`${dir}/data`, options.deferred);
   const values = {
     outbound_transport: "postfix",
-    outbound_smarthost: `127.0.0.1:${sink.port}`,
+    outbound_smarthost: sink.address,
     webhook_url: `http://127.0.0.1:${listener.port}/hook`,
     log_level: "info",
   };
