@@ -1,5 +1,5 @@
 /**
- * The rest of the internet, as far as the demo needs it: five domains with their SPF, DKIM and DMARC records,
+ * The rest of the internet, as far as the demo needs it: six domains with their SPF, DKIM and DMARC records,
  * and the key that the one which signs signs with (RFC 6376). All names end in .example (RFC 2606), so that
  * nothing here can be anybody's.
  */
@@ -19,8 +19,17 @@ export const BANK = "bank.example";
 export const BULK = "bulk.example";
 /** Allows 127.0.0.1 by SPF, asks to reject, signs nothing. */
 export const MUSEUM = "museum.example";
+/** Where our mail goes: its server takes it on loopback, and knows not everybody. */
+export const CUSTOMER = "customer.example";
 /** Asks to quarantine what fails. */
 export const CLUB = "club.example";
+
+/** At the customer's: one who gets our mail, one whose mailbox is closed later, and one who never was. */
+export const ANN = `ann@${CUSTOMER}`;
+export const GONE = `gone@${CUSTOMER}`;
+export const NOBODY = `nobody@${CUSTOMER}`;
+/** What the customer's server says to RCPT. */
+export const REFUSALS: Record<string, string> = { [NOBODY]: "550 5.1.1 No such user here" };
 
 const SELECTOR = "demo2048";
 /** Where the shop's public key stands. */
@@ -58,6 +67,8 @@ export async function makeInternet(): Promise<Internet> {
       [BULK]: { TXT: ["v=spf1 ip4:127.0.0.1 -all"] },
       [MUSEUM]: { TXT: ["v=spf1 ip4:127.0.0.1 -all"] },
       [`_dmarc.${MUSEUM}`]: { TXT: ["v=DMARC1; p=reject"] },
+      [CUSTOMER]: { MX: [{ exchange: `mx.${CUSTOMER}`, priority: 10 }] },
+      [`mx.${CUSTOMER}`]: { A: ["127.0.0.1"] },
       [CLUB]: { TXT: ["v=spf1 ip4:192.0.2.80 -all"] },
       [`_dmarc.${CLUB}`]: { TXT: ["v=DMARC1; p=quarantine"] },
     },

@@ -1,6 +1,6 @@
 /**
  * Everything the demo runs, in a temporary folder (0700) on free loopback ports: name server, webhook receiver,
- * daemon. What is started is ended again in the opposite order, whatever happens in between; the folder goes
+ * a customer's mail server, daemon. What is started is ended again in the opposite order, whatever happens in between; the folder goes
  * last.
  */
 
@@ -10,9 +10,10 @@ import { canServeTls } from "../../base/runtime.ts";
 import { newSecret, newWebhookSecret } from "../../base/secret.ts";
 import { configOf } from "../../config/schema.ts";
 import { type Daemon, startDaemon } from "../../daemon/compose.ts";
-import { OUR_DOMAIN, type Records } from "./internet.ts";
+import { OUR_DOMAIN, type Records, REFUSALS } from "./internet.ts";
+import { type MailExchange, startMailExchange } from "./mail_exchange.ts";
 import { type ReceivedRequest, type Receiver, type ReceiverAnswer, startReceiver } from "./receiver.ts";
-import { startZoneServer } from "./zone_server.ts";
+import { startZoneServer, type ZoneServer } from "./zone_server.ts";
 
 export interface Stage {
   folder: string;
@@ -20,6 +21,9 @@ export interface Stage {
   controlSocket: string;
   daemon: Daemon;
   receiver: Receiver;
+  zone: ZoneServer;
+  /** The customer's mail server. */
+  exchange: MailExchange;
   token: string;
   /** `http://host:port` of the API, and the whole URL of the metrics. */
   apiUrl: string;
@@ -67,6 +71,8 @@ async function openStage(
   const secret = newWebhookSecret(), token = newSecret();
   const receiver = await startReceiver({ secret, answer: options.answer });
   endings.defer(() => receiver.close());
+  const exchange = await startMailExchange(REFUSALS);
+  endings.defer(() => exchange.close());
   const daemon = await startDaemon(
     configOf({
       data_dir: `${folder}/data`,
@@ -83,6 +89,9 @@ async function openStage(
       tls_enabled: canServeTls(),
       dmarc_enforcement: "strict",
       dns_servers: [zone.address],
+      outbound_transport: "direct",
+      outbound_port: exchange.port,
+      outbound_allow_private: true,
       disk_reserve: DISK_RESERVE,
       shutdown_timeout: "3s",
     }),
@@ -96,6 +105,8 @@ async function openStage(
     controlSocket,
     daemon,
     receiver,
+    zone,
+    exchange,
     token,
     apiUrl: `http://${api}`,
     metricsUrl: `http://${metrics}${daemon.config().metrics_path}`,
