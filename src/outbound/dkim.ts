@@ -56,8 +56,13 @@ const SIGNING_MS_MAX = 60_000;
 /** A disk that is gone makes every key unreadable: that many lines say enough. */
 const WARNINGS_MAX = 20;
 
-const ofStore = (record: DkimKeyRecord): DkimKey => ({ ...record, source: "store" });
-const isLive = ({ state }: DkimKeyRecord) => state !== "retired";
+function ofStore(record: DkimKeyRecord): DkimKey {
+  return { ...record, source: "store" };
+}
+
+function isLive({ state }: DkimKeyRecord): boolean {
+  return state !== "retired";
+}
 
 class Dkim implements DkimService {
   readonly #signing: SigningKeys;

@@ -31,10 +31,17 @@ class Stop extends Error {
   }
 }
 
-const permerror = (reason: string) => new Stop({ result: "permerror", reason });
-const unknown = (reason: string) => new Stop({ result: "unknown", reason });
+function permerror(reason: string): Stop {
+  return new Stop({ result: "permerror", reason });
+}
 
-export const isSpf = (text: string) => /^v=spf1(?: |$)/i.test(text);
+function unknown(reason: string): Stop {
+  return new Stop({ result: "unknown", reason });
+}
+
+export function isSpf(text: string): boolean {
+  return /^v=spf1(?: |$)/i.test(text);
+}
 
 class Evaluation {
   #lookups = 0;

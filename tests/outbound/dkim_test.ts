@@ -73,7 +73,7 @@ test("two generate() at once choose different selectors, and each row has the ke
   }));
 
 test("generate() makes keys for our domains alone, and not without end", () =>
-  withDkim({}, async ({ dkim, dir }) => {
+  withDkim({}, async ({ dkim, dir, store }) => {
     for (
       const domain of ["other.test", "sub.ours.test", "", "..", "../x", "ours.test/..", "a\0b", "ours.test."]
     ) {
