@@ -27,7 +27,7 @@ export const repeated = (answer: string): SendResult => ({
 });
 
 export function suppressedOf(deps: OutboundDeps, recipients: readonly string[]) {
-  return deps.store.findSuppressed(recipients.map((address) => address.toLowerCase()));
+  return deps.store.findSuppressed([...recipients]);
 }
 
 /** `progress.spooled` is what the caller has to discard afterwards: null once the store has it. */

@@ -6,6 +6,7 @@
 
 import type { RouteConfig } from "../events/jobs.ts";
 import { outboundEvent } from "../events/outbound.ts";
+import { suppressionKey } from "../mail/suppression_key.ts";
 import type { Authentication, Connection } from "../mail/types.ts";
 import type { NewEvent, NewJob, SuppressionRecord } from "../store/types.ts";
 import type { RecipientStatus } from "./types.ts";
@@ -63,17 +64,20 @@ export function sendJobId(messageId: string, index: number): string {
   return `out_${messageId}_${index}`;
 }
 
-/** Suppressions by the address that they are kept under: lower case. */
-export function suppressionsByAddress(records: readonly SuppressionRecord[]): Map<string, SuppressionRecord> {
-  return new Map(records.map((record) => [record.address, record]));
+/** Finds an address, however it is written, among suppressions that were found. */
+export function suppressionFinder(
+  records: readonly SuppressionRecord[],
+): (address: string) => SuppressionRecord | undefined {
+  const byKey = new Map(records.map((record) => [record.address, record]));
+  return (address) => byKey.size === 0 ? undefined : byKey.get(suppressionKey(address) ?? "");
 }
 
 export function fanOut(input: FanoutInput, config: RouteConfig): Fanout {
   const { message, now, sendAt } = input;
-  const suppressed = suppressionsByAddress(input.suppressed);
+  const suppressionOf = suppressionFinder(input.suppressed);
   const fanout: Fanout = { jobs: [], events: [], statuses: [] };
   input.recipients.forEach((address, index) => {
-    if (suppressed.has(address.toLowerCase())) {
+    if (suppressionOf(address)) {
       const details = { recipient: address, reason: "suppressed" };
       fanout.events.push(outboundEvent("mail.dropped", message, details, now, config));
       fanout.statuses.push({ address, status: "suppressed" });

@@ -16,7 +16,7 @@ import type { Spooled } from "../store/types.ts";
 import { cancel, drop } from "./cancel.ts";
 import { commit, repeated, suppressedOf } from "./commit.ts";
 import type { OutboundDeps } from "./deps.ts";
-import { suppressionsByAddress } from "./fanout.ts";
+import { suppressionFinder } from "./fanout.ts";
 import { checkOptions } from "./options_check.ts";
 import { type Made, type MadeMessage, prepare, type Prepared, type Source } from "./prepare.ts";
 import type { DryRunAnswer, Finding, OutboundFlow, SendOptions, SendResult } from "./types.ts";
@@ -157,7 +157,7 @@ async function make(
 
 async function tryOut(
   deps: OutboundDeps,
-  { recipients }: Prepared,
+  { recipients, author }: Prepared,
   made: MadeMessage,
 ): Promise<DryRunAnswer> {
   const { head, body } = made;
@@ -166,14 +166,17 @@ async function tryOut(
     suppressedOf(deps, recipients),
     readSource({ head, body }),
   ]);
-  const reasons = suppressionsByAddress(suppressed);
+  const suppressionOf = suppressionFinder(suppressed);
+  // Without a record at DNS nothing was evaluated; whether a signature would align is known all the same: d= is the
+  // author's domain, and it verified.
+  const aligned = verdicts.dkim.signatures.some(({ valid, domain }) => valid && domain === author.domain);
   return {
     message,
     dkim: verdicts.dkim,
-    dmarc: verdicts.dmarc,
+    dmarc: { ...verdicts.dmarc, dkim_alignment: verdicts.dmarc.dkim_alignment || aligned },
     recipients: recipients.map((address) => ({
       address,
-      suppressed: reasons.get(address.toLowerCase())?.reason ?? null,
+      suppressed: suppressionOf(address)?.reason ?? null,
     })),
   };
 }

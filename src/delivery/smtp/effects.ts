@@ -6,6 +6,7 @@
 import { outboundEvent, type OutboundEventName } from "../../events/outbound.ts";
 import type { RouteConfig } from "../../events/jobs.ts";
 import { isHardBounce } from "../../mail/bounce_kind.ts";
+import { suppressionKey } from "../../mail/suppression_key.ts";
 import type { ClaimedJob, Effects, EventDetails, SuppressionRecord } from "../../store/types.ts";
 import type { Ending, Outcome } from "../carrier.ts";
 import { stageOf } from "./outcome.ts";
@@ -54,8 +55,7 @@ function suppressionsOf(
   if (response === null || stage === null) return [];
   if (!isHardBounce({ code: response.code, enhanced: response.enhanced, stage })) return [];
   return [{
-    // Lower case, as the list compares it; the domain is in A-labels already.
-    address: recipient.toLowerCase(),
+    address: suppressionKey(recipient) ?? recipient.toLowerCase(),
     reason: "bounce",
     messageId: job.messageId,
     detail: replyText(response),
