@@ -37,7 +37,9 @@ export async function directPlan(domain: string, deps: DirectDeps, transcript: T
   if (policy && policy.mode !== "none") transcript.note(`MTA-STS policy of ${domain}: ${policy.mode}`);
   return {
     // A connection made under another policy, or none, is not used under this one.
-    poolKey: [domain, port, source ?? "", outbound_allow_private, enforced ? policy.policyId : ""].join(" "),
+    poolKey: [domain, port, source ?? "", outbound_allow_private, enforced ? `sts ${policy.mx}` : ""].join(
+      " ",
+    ),
     candidates: () => candidatesOf(domain, policy, deps, transcript),
     port,
     localAddressFor: (address) => sourceFor(source, address),
