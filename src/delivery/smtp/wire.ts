@@ -152,7 +152,7 @@ export class Wire {
     return reply;
   }
 
-  /** Resolves when the connection takes more. */
+  /** Resolves when the connection takes more, or the server has something to say. */
   async write(bytes: Uint8Array, timeoutMs: number): Promise<void> {
     if (this.#error) throw this.#error;
     if (this.#socket.write(bytes)) return;
@@ -160,7 +160,8 @@ export class Wire {
     const notify = () => this.#notify();
     socket.once("drain", notify);
     try {
-      await this.#until(() => !socket.writableNeedDrain || null, timeoutMs, "the server stopped reading");
+      const look = () => !socket.writableNeedDrain || this.#reader.peek() !== null || null;
+      await this.#until(look, timeoutMs, "the server stopped reading");
     } finally {
       socket.removeListener("drain", notify);
     }
