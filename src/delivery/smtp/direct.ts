@@ -45,6 +45,10 @@ export async function directPlan(domain: string, deps: DirectDeps, transcript: T
     localAddressFor: (address) => sourceFor(source, address),
     helo: deps.hostname,
     ca: deps.ca,
+    observe: ({ peer, wire }) => {
+      if (policy?.mode !== "testing" || wire.authorized) return;
+      logStopped(deps.log, domain, peer.host, wire.tls === null ? "no TLS" : "certificate not valid");
+    },
   };
 }
 
@@ -68,13 +72,15 @@ async function candidatesOf(
     addresses: async () => {
       const unnamed = policy && policy.mode !== "none" && !stsMatches(policy.mx, host.name);
       if (unnamed && enforced) return notInPolicy(domain, host);
-      if (unnamed) {
-        deps.log.info("MTA-STS policy in testing would have stopped a host", { domain, host: host.name });
-      }
+      if (unnamed) logStopped(deps.log, domain, host.name, "not in the policy");
       return await usableAddresses(host, deps, config.outbound_allow_private);
     },
     tlsMode: () => enforced ? "verified" : "opportunistic",
   }));
+}
+
+function logStopped(log: Logger, domain: string, host: string, reason: string): void {
+  log.info("MTA-STS policy in testing would have stopped a host", { domain, host, reason });
 }
 
 function notInPolicy(domain: string, host: MailHost): Obstacle {

@@ -58,7 +58,9 @@ const REASONS: ReadonlyMap<string, string> = new Map([
   ["ETIMEDOUT", "connecting took too long"],
   ["EHOSTUNREACH", "host unreachable"],
   ["ENETUNREACH", "network unreachable"],
-  ["EADDRNOTAVAIL", "our address can't be used"],
+  // A source that is not ours, or that leads nowhere near.
+  ["EADDRNOTAVAIL", "outbound_source_address can't be used for it"],
+  ["EINVAL", "outbound_source_address can't be used for it"],
   ["EACCES", "not allowed to connect"],
   ["EMFILE", "no file descriptors left"],
   ["CERT_HAS_EXPIRED", "the certificate has expired"],
@@ -86,6 +88,8 @@ export class Wire {
   transcript: Transcript;
   /** Protocol and cipher, once it is TLS. */
   tls: string | null = null;
+  /** TLS whose certificate is valid for the name, whether or not that was asked for. */
+  authorized = false;
 
   private constructor(clock: Clock, socket: net.Socket, transcript: Transcript) {
     this.#clock = clock;
@@ -203,6 +207,7 @@ export class Wire {
     });
     this.#listen(secure);
     await this.#until(() => done || null, timeoutMs, "the TLS handshake took too long");
+    this.authorized = secure.authorized;
     this.tls = `${secure.getProtocol()} ${secure.getCipher().name}`;
   }
 

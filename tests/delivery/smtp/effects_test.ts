@@ -90,6 +90,13 @@ test("Only what is said about the address suppresses it", () =>
     assertEquals(isSuppressed({ kind: "failed", code: 550, error: "without a report" }), false);
   }));
 
+test("An attempt that failed in our own house is counted, and told as deferred", () =>
+  withWorld({}, (world) => {
+    const { type, attempt, response } = told(world, deferredAt(null), null);
+    assertEquals([type, attempt, response], ["mail.deferred", 3, null]);
+    return Promise.resolve();
+  }));
+
 test("A suppressed address is kept in lower case", () =>
   withWorld({}, async ({ carrier }) => {
     const job = mailJob({ recipients: ["Bob@nowhere.example"] });
@@ -132,6 +139,6 @@ test("A suppressed recipient's mail is dropped, and that is told", () =>
   withWorld({}, async (world) => {
     const outcome = await world.send({ suppressed: "complaint" });
     const ending: Ending = { kind: "dropped", at: AT, code: null, error: "suppressed" };
-    const { type, reason, suppressed } = told(world, ending, outcome);
-    assertEquals([type, reason, suppressed], ["mail.dropped", "suppressed", []]);
+    const { type, reason, attempt, suppressed } = told(world, ending, outcome);
+    assertEquals([type, reason, attempt, suppressed], ["mail.dropped", "suppressed", 2, []]);
   }));

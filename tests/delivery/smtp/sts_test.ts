@@ -168,7 +168,20 @@ test("A policy in testing, of mode none, or one that can't be had, changes nothi
   await withSts({ text: policyOf("testing", "mx9.r.example"), hosts: [{}] }, async ({ send, log }) => {
     assertEquals((await send()).kind, "delivered");
     await new Promise((resolve) => setTimeout(resolve, 10));
-    assertStringIncludes(log.join(""), "would have stopped");
+    assertStringIncludes(log.join(""), '"host":"mx1.r.example","reason":"not in the policy"');
+    assertStringIncludes(log.join(""), '"host":"mx1.r.example","reason":"no TLS"');
+  });
+  const text = policyOf("testing", "mx1.r.example");
+  const other = await makeCertificate("mx9.r.example");
+  await withSts({ text, hosts: [{ tls: other }] }, async ({ send, log }) => {
+    assertEquals((await send()).kind, "delivered");
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    assertStringIncludes(log.join(""), "certificate not valid");
+  });
+  await withSts({ text }, async ({ send, log }) => {
+    assertEquals((await send()).kind, "delivered");
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    assertEquals(log.join("").includes("would have stopped"), false);
   });
   await withSts({ text: policyOf("none"), hosts: [{}] }, async ({ send, store }) => {
     assertEquals((await send()).kind, "delivered");
