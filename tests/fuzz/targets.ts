@@ -15,6 +15,7 @@ export const TARGETS: ReadonlyMap<string, Load> = new Map<string, Load>([
   ["http", () => import("./targets/http.ts")],
   ["webhook", () => import("./targets/webhook.ts")],
   ["dns", () => import("./targets/dns.ts")],
+  ["smtp_client", () => import("./targets/smtp_client.ts")],
   ["authenticate", () => import("./targets/authenticate.ts")],
 ]);
 

@@ -15,7 +15,10 @@ export interface FakeMail {
   tls: boolean;
 }
 
-/** Text is a reply (CRLF is added), null is silence; the others end the connection, "drop" with a reset. */
+/**
+ * Text is a reply (CRLF is added), null is silence; the others end the connection, "drop" with a reset, or answer
+ * whatever comes next with garbage.
+ */
 export type Move = string | null | { say?: string; then: "close" | "drop" | "garbage" };
 
 export interface FakeMxOptions {
@@ -53,7 +56,9 @@ export interface FakeMx {
   close(): Promise<void>;
 }
 
+/** Ports tried for a farm. */
 const STUCK = 50;
+const GARBAGE = new Uint8Array(64).fill(7);
 
 class Peer {
   #socket: net.Socket;
@@ -86,7 +91,7 @@ class Peer {
     const end = () => {
       if (move.then === "close") this.#socket.end();
       else if (move.then === "drop") this.#socket.resetAndDestroy?.() ?? this.#socket.destroy();
-      else this.#socket.write(new Uint8Array(64).fill(7));
+      else this.#socket.removeAllListeners("data").once("data", () => this.#socket.write(GARBAGE));
     };
     this.#writing.then(end);
   }
@@ -159,7 +164,8 @@ class Peer {
       this.#remember(verb, line, said);
     }
     this.play(own === undefined ? usual : own);
-    if (line.toUpperCase() === "STARTTLS" && (own === undefined ? usual : said)?.startsWith("220")) {
+    const canTls = this.server.options.tls !== undefined && line.toUpperCase() === "STARTTLS";
+    if (canTls && (own === undefined ? usual : said)?.startsWith("220")) {
       this.#upgrade();
     }
     if (verb === "QUIT" && own === undefined) this.#writing.then(() => this.#socket.end());

@@ -111,7 +111,8 @@ class SmtpCarrier implements Carrier {
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.#pool.close(), this.#sts.close()]);
+    this.#sts.close();
+    await this.#pool.close();
   }
 
   async attempt(job: ClaimedJob, signal: AbortSignal): Promise<Outcome> {
@@ -219,7 +220,8 @@ class SmtpCarrier implements Carrier {
             inRanges(address, ["loopback"]) ? "off" as const : "opportunistic" as const,
         }]),
       port,
-      localAddressFor: (address) => sourceFor(source, address),
+      // On loopback the smarthost knows us by our loopback address.
+      localAddressFor: (address) => inRanges(address, ["loopback"]) ? undefined : sourceFor(source, address),
       helo: hostname(),
       ca,
     };

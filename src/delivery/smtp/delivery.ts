@@ -47,6 +47,8 @@ export interface Plan {
   localAddressFor(address: string): string | undefined;
   helo: string;
   ca?: string[] | undefined;
+  /** Sees each new connection before the mail goes. */
+  observe?: ((session: Session) => void) | undefined;
 }
 
 export interface DeliveryDeps {
@@ -168,7 +170,9 @@ export class Delivery {
       transcript: this.#transcript,
       signal: this.#signal,
     });
-    return opened.kind === "open" ? await this.#deliverOn(opened.session) : opened;
+    if (opened.kind !== "open") return opened;
+    this.#plan.observe?.(opened.session);
+    return await this.#deliverOn(opened.session);
   }
 
   async #deliverOn(session: Session): Promise<Answer> {

@@ -37,12 +37,18 @@ export async function directPlan(domain: string, deps: DirectDeps, transcript: T
   if (policy && policy.mode !== "none") transcript.note(`MTA-STS policy of ${domain}: ${policy.mode}`);
   return {
     // A connection made under another policy, or none, is not used under this one.
-    poolKey: [domain, port, source ?? "", outbound_allow_private, enforced ? policy.policyId : ""].join(" "),
+    poolKey: [domain, port, source ?? "", outbound_allow_private, enforced ? `sts ${policy.mx}` : ""].join(
+      " ",
+    ),
     candidates: () => candidatesOf(domain, policy, deps, transcript),
     port,
     localAddressFor: (address) => sourceFor(source, address),
     helo: deps.hostname,
     ca: deps.ca,
+    observe: ({ peer, wire }) => {
+      if (policy?.mode !== "testing" || wire.authorized) return;
+      logStopped(deps.log, domain, peer.host, wire.tls === null ? "no TLS" : "certificate not valid");
+    },
   };
 }
 
@@ -66,13 +72,15 @@ async function candidatesOf(
     addresses: async () => {
       const unnamed = policy && policy.mode !== "none" && !stsMatches(policy.mx, host.name);
       if (unnamed && enforced) return notInPolicy(domain, host);
-      if (unnamed) {
-        deps.log.info("MTA-STS policy in testing would have stopped a host", { domain, host: host.name });
-      }
+      if (unnamed) logStopped(deps.log, domain, host.name, "not in the policy");
       return await usableAddresses(host, deps, config.outbound_allow_private);
     },
     tlsMode: () => enforced ? "verified" : "opportunistic",
   }));
+}
+
+function logStopped(log: Logger, domain: string, host: string, reason: string): void {
+  log.info("MTA-STS policy in testing would have stopped a host", { domain, host, reason });
 }
 
 function notInPolicy(domain: string, host: MailHost): Obstacle {

@@ -21,7 +21,7 @@ export function effectsOf(
   const recipient = job.recipients[0] ?? job.destination;
   const details: EventDetails = {
     recipient,
-    attempt: job.attempts + (outcome === null ? 0 : 1),
+    attempt: job.attempts + (isUntried(ending, outcome) ? 0 : 1),
     response: outcome?.report?.response ?? null,
     remote: outcome?.report?.remote ?? null,
     reason: null,
@@ -42,6 +42,11 @@ export function effectsOf(
         suppressions: suppressionsOf(job, recipient, ending.at, outcome),
       };
   }
+}
+
+/** Given up at the age limit when its turn came, or never to be sent at all. */
+function isUntried(ending: Ending, outcome: Outcome | null): boolean {
+  return ending.kind === "dropped" || (ending.kind === "dead" && outcome === null);
 }
 
 function suppressionsOf(

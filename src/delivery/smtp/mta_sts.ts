@@ -60,9 +60,8 @@ export class MtaSts {
   }
 
   /** Ends fetches under way. */
-  async close(): Promise<void> {
+  close(): void {
     this.#closing.abort();
-    await Promise.allSettled(this.#pending.values());
   }
 
   async #find(domain: string): Promise<StsPolicyRecord | null> {

@@ -102,7 +102,9 @@ export class Session {
     try {
       if (signal.aborted) abort();
       const answer = await this.#transaction(mail);
-      if (answer.kind === "refused" && answer.reply.code === 421) this.#closing = true;
+      const { kind } = answer;
+      // After a refused RSET nobody knows what it holds on to.
+      if (kind === "refused" && (answer.reply.code === 421 || answer.stage === "rset")) this.#closing = true;
       return answer;
     } catch (error) {
       if (!(error instanceof WireError)) {

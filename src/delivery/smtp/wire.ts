@@ -58,7 +58,9 @@ const REASONS: ReadonlyMap<string, string> = new Map([
   ["ETIMEDOUT", "connecting took too long"],
   ["EHOSTUNREACH", "host unreachable"],
   ["ENETUNREACH", "network unreachable"],
-  ["EADDRNOTAVAIL", "our address can't be used"],
+  // A source that is not ours, or that leads nowhere near.
+  ["EADDRNOTAVAIL", "outbound_source_address can't be used for it"],
+  ["EINVAL", "outbound_source_address can't be used for it"],
   ["EACCES", "not allowed to connect"],
   ["EMFILE", "no file descriptors left"],
   ["CERT_HAS_EXPIRED", "the certificate has expired"],
@@ -86,6 +88,8 @@ export class Wire {
   transcript: Transcript;
   /** Protocol and cipher, once it is TLS. */
   tls: string | null = null;
+  /** TLS whose certificate is valid for the name, whether or not that was asked for. */
+  authorized = false;
 
   private constructor(clock: Clock, socket: net.Socket, transcript: Transcript) {
     this.#clock = clock;
@@ -152,7 +156,7 @@ export class Wire {
     return reply;
   }
 
-  /** Resolves when the connection takes more. */
+  /** Resolves when the connection takes more, or the server has something to say. */
   async write(bytes: Uint8Array, timeoutMs: number): Promise<void> {
     if (this.#error) throw this.#error;
     if (this.#socket.write(bytes)) return;
@@ -160,7 +164,8 @@ export class Wire {
     const notify = () => this.#notify();
     socket.once("drain", notify);
     try {
-      await this.#until(() => !socket.writableNeedDrain || null, timeoutMs, "the server stopped reading");
+      const look = () => !socket.writableNeedDrain || this.#reader.peek() !== null || null;
+      await this.#until(look, timeoutMs, "the server stopped reading");
     } finally {
       socket.removeListener("drain", notify);
     }
@@ -202,6 +207,7 @@ export class Wire {
     });
     this.#listen(secure);
     await this.#until(() => done || null, timeoutMs, "the TLS handshake took too long");
+    this.authorized = secure.authorized;
     this.tls = `${secure.getProtocol()} ${secure.getCipher().name}`;
   }
 

@@ -153,6 +153,24 @@ test("A refusal in the middle of the message counts, though the server hangs up 
   }
 });
 
+test("A refusal counts at once, though the server neither reads on nor hangs up", () =>
+  withRaw((socket) => {
+    socket.write("220 hi\r\n");
+    socket.on("data", (chunk: Uint8Array) => {
+      const text = new TextDecoder().decode(chunk);
+      if (!text.startsWith("DATA")) return void socket.write("250 ok\r\n");
+      socket.pause();
+      socket.write("354 go\r\n");
+      setTimeout(() => socket.write("552 5.3.4 Too much\r\n"), 100);
+    });
+  }, async ({ host, port }) => {
+    await withWorld({ records: recordsOf(host), config: { outbound_port: port } }, async ({ send }) => {
+      const bytes = new TextEncoder().encode("A: b\r\n\r\n" + ("z".repeat(70) + "\r\n").repeat(400_000));
+      const outcome = await send({ raw: { head: bytes.slice(0, 0), body: { kind: "memory", bytes } } });
+      assertEquals([outcome.kind, outcome.code], ["failed", 552]);
+    });
+  }));
+
 test("The connection cut at every byte of the server's words: nothing is delivered that was not said to be", async () => {
   const words = [
     "220 hi\r\n",

@@ -373,6 +373,8 @@ test("Connections come from the configured address, for its own family", async (
       config.outbound_source_address = "2001:db8::25";
       assertEquals((await send()).kind, "delivered");
       assertEquals(mx!.clients, ["127.0.0.77", "127.0.0.1"]);
+      config.outbound_source_address = "192.0.2.25";
+      assertStringIncludes(errorOf(await send()), "outbound_source_address can't be used");
     },
   );
 });

@@ -64,6 +64,7 @@ test("A kept connection that the server closed or let die is replaced within the
         assertEquals((await send()).kind, "delivered");
         assertEquals((await send()).kind, "delivered");
         assertEquals([mx!.mails.length, mx!.connections], [2, 2]);
+        assertEquals(mx!.lines.filter((line) => line === "RSET").length, 1);
       });
     }
   }
