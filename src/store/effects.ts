@@ -1,7 +1,7 @@
 /**
  * What is committed together with an outcome: events, the webhooks that tell of them, suppressions, a message.
- * Synchronous, and in the transaction of whoever calls; each resolves to the carriers that got something to do,
- * so that they are woken after the commit and not before.
+ * Synchronous, and in the transaction of whoever calls; each returns the carriers that got something to do, so
+ * that they are woken after the commit and not before.
  */
 
 import type { Tables } from "./connection.ts";

@@ -64,12 +64,15 @@ test("kill -9 leaves a submit and a settlement whole or not begun, with all that
     }
     const store = await openTestStore(dataDir);
     const stored = new Set<string>();
-    for (let cursor: string | undefined;;) {
-      const page = await store.listMessages({ direction: "outbound" }, { limit: 500, cursor });
+    let cursor: string | null | undefined;
+    do {
+      const page = await store.listMessages({ direction: "outbound" }, {
+        limit: 500,
+        cursor: cursor ?? undefined,
+      });
       for (const message of page.items) stored.add(message.id);
-      cursor = page.nextCursor ?? undefined;
-      if (cursor === undefined) break;
-    }
+      cursor = page.nextCursor;
+    } while (cursor !== null);
     assertEquals([...settled.keys()].filter((id) => !stored.has(id)), [], "acknowledged and gone");
     for (const id of stored) {
       const jobs = (await store.listJobs({ messageId: id }, { limit: 99 })).items;
