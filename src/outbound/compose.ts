@@ -29,7 +29,7 @@ export async function composeAndSign(input: ComposeInput, cache: KeyCache): Prom
   const problem = headerProblem(header);
   if (problem) return { kind: "unfit", path: "headers", problem };
   if (input.keys.length === 0) return { kind: "made", head: header, body, signers: [] };
-  return { kind: "made", body, ...signHeader(header, bodyHashOf(body), input, cache) };
+  return { kind: "made", body, ...await signHeader(header, bodyHashOf(body), input, cache) };
 }
 
 function headerProblem(header: Uint8Array): string | null {

@@ -4,10 +4,11 @@
  * second From or Subject to mail that we signed (5.4.2, 8.15). Hence only its canonicalization and formatting
  * are used here, and the signing is ours: relaxed/relaxed, SHA-256, never l= (8.2).
  *
- * Runs in a worker: an RSA-2048 signature takes two milliseconds of CPU.
+ * Runs in a worker: an RSA-2048 signature takes two milliseconds of CPU. WebCrypto makes it on a thread of its own,
+ * so that a worker with several mails uses all cores; node:crypto's sign() would keep the worker waiting for it.
  */
 
-import { createHash, createPrivateKey, type KeyObject, sign } from "node:crypto";
+import { createHash, createPrivateKey, sign } from "node:crypto";
 import { Buffer } from "node:buffer";
 import { dkimBody } from "mailauth/lib/dkim/body/index.js";
 import { generateCanonicalizedHeader } from "mailauth/lib/dkim/header/index.js";
@@ -37,18 +38,45 @@ export const SIGNED_FIELDS = [
 
 const KEYS_MAX = 1_000;
 
+/** A key that is ready to sign with; it gets what the header signature covers, canonicalized. */
+interface ReadyKey {
+  algorithm: string;
+  sign(data: Uint8Array): Promise<Uint8Array>;
+}
+
 /** Parsed keys by their PEM, so that each is parsed once. A thread has one of these for as long as it lives. */
 export class KeyCache {
-  readonly #keys = new Map<string, KeyObject>();
+  readonly #keys = new Map<string, Promise<ReadyKey>>();
 
-  get(pem: string): KeyObject {
+  get(pem: string): Promise<ReadyKey> {
     const known = this.#keys.get(pem);
     if (known) return known;
     if (this.#keys.size >= KEYS_MAX) this.#keys.clear();
-    const key = createPrivateKey(pem);
+    const key = readyKey(pem);
     this.#keys.set(pem, key);
+    // What failed once may be tried again.
+    key.catch(() => this.#keys.delete(pem));
     return key;
   }
+}
+
+async function readyKey(pem: string): Promise<ReadyKey> {
+  const key = createPrivateKey(pem);
+  const algorithm = key.asymmetricKeyType ?? "unknown";
+  if (algorithm !== "rsa") {
+    // RFC 8463 3: what is signed is the hash.
+    return {
+      algorithm,
+      sign: async (data) => sign(null, createHash("sha256").update(data).digest(), key),
+    };
+  }
+  const name = "RSASSA-PKCS1-v1_5";
+  const der = new Uint8Array(key.export({ type: "pkcs8", format: "der" }) as Uint8Array);
+  const imported = await crypto.subtle.importKey("pkcs8", der, { name, hash: "SHA-256" }, false, ["sign"]);
+  return {
+    algorithm,
+    sign: async (data) => new Uint8Array(await crypto.subtle.sign(name, imported, new Uint8Array(data))),
+  };
 }
 
 /** What of the library is used, in types. */
@@ -92,15 +120,15 @@ function signingLines(header: HeaderBlock): SigningLines {
   return { keys: names.join(": "), headers };
 }
 
-function signatureField(
+async function signatureField(
   key: SigningKey,
   lines: SigningLines,
   bodyHash: string,
   at: number,
   keys: KeyCache,
-): string {
-  const privateKey = keys.get(key.privateKeyPem);
-  if (privateKey.asymmetricKeyType !== key.algorithm) {
+): Promise<string> {
+  const ready = await keys.get(key.privateKeyPem);
+  if (ready.algorithm !== key.algorithm) {
     throw new Error(`Cannot sign with ${key.selector} of ${key.domain}: it is no ${key.algorithm} key`);
   }
   const { canonicalizedHeader, dkimHeaderOpts } = (generateCanonicalizedHeader as Canonicalize)(
@@ -117,23 +145,21 @@ function signatureField(
       strict: true,
     },
   );
-  const signature = key.algorithm === "rsa"
-    ? sign("sha256", canonicalizedHeader, privateKey)
-    // RFC 8463 3: what is signed is the hash.
-    : sign(null, createHash("sha256").update(canonicalizedHeader).digest(), privateKey);
-  const tags = { ...dkimHeaderOpts, b: signature.toString("base64") };
+  const signature = await ready.sign(canonicalizedHeader);
+  const tags = { ...dkimHeaderOpts, b: signature.toBase64() };
   return `${formatSignatureHeaderLine("DKIM", tags, true) as string}\r\n`;
 }
 
 /** The header block with a signature of each key on top. */
-export function signHeader(
+export async function signHeader(
   header: Uint8Array,
   bodyHash: string,
   { keys, signedAt }: Pick<SignInput, "keys" | "signedAt">,
   cache: KeyCache,
-): { head: Uint8Array; signers: Signer[] } {
+): Promise<{ head: Uint8Array; signers: Signer[] }> {
   const lines = signingLines(new HeaderBlock(header));
-  const fields = keys.map((key) => signatureField(key, lines, bodyHash, signedAt, cache)).join("");
+  const signatures = keys.map((key) => signatureField(key, lines, bodyHash, signedAt, cache));
+  const fields = (await Promise.all(signatures)).join("");
   return {
     head: fields === "" ? header : Buffer.concat([Buffer.from(fields), header]),
     signers: keys.map(({ selector, domain }) => ({ selector, domain })),
@@ -154,5 +180,5 @@ export async function signMessage(input: SignInput, cache: KeyCache): Promise<Si
   problem ??= check.end();
   if (problem) return { kind: "unfit", path: "message", problem: LINE_PROBLEMS[problem] };
   const bodyHash = hash?.digest("base64") ?? "";
-  return { kind: "made", ...signHeader(input.header, bodyHash, input, cache) };
+  return { kind: "made", ...await signHeader(input.header, bodyHash, input, cache) };
 }

@@ -30,9 +30,10 @@ export async function fillQueue(dataDir: string, count: number): Promise<void> {
   });
   const now = Date.now();
   const message = db.prepare(
-    `INSERT INTO messages (id, received_at, mail_from, recipients, verdict, size_bytes, direction)
-      VALUES (?, ?, 'load@example.com', ?, 'accept', 200, 'outbound')`,
+    `INSERT INTO messages (id, received_at, mail_from, recipients, verdict, size_bytes)
+      VALUES (?, ?, 'load@example.com', ?, 'accept', 200)`,
   );
+  const outbound = db.prepare("INSERT INTO outbound VALUES (?)");
   const content = db.prepare(
     "INSERT INTO contents (seq, details, utf8, head, body) VALUES (last_insert_rowid(), ?, 1, ?, ?)",
   );
@@ -50,6 +51,7 @@ export async function fillQueue(dataDir: string, count: number): Promise<void> {
       const recipients = JSON.stringify([address]);
       const { lastInsertRowid } = message.run(id, now, recipients);
       content.run(details, sample.head, BODY);
+      outbound.run(lastInsertRowid);
       const dueAt = now + HOUR_MS + Math.floor((i / count) * 24 * HOUR_MS);
       job.run(
         `out_${id}_0`,

@@ -11,6 +11,7 @@ import { HeaderBlock } from "../../src/mail/header.ts";
 import { type ParsedMail, parseMail } from "../../src/mail/parse.ts";
 import { readSource } from "../../src/mail/source.ts";
 import { composeAndSign } from "../../src/outbound/compose.ts";
+import { suppressionKey } from "../../src/mail/suppression_key.ts";
 import { KeyCache, signMessage } from "../../src/outbound/sign.ts";
 import { createOutboundFlow, type OutboundConfig, type OutboundDeps } from "../../src/outbound/submit.ts";
 import type { SigningKey } from "../../src/outbound/task_types.ts";
@@ -181,7 +182,7 @@ export class FakeStore {
 
   async findSuppressed(addresses: string[]) {
     this.#called("findSuppressed");
-    return addresses.flatMap((address) => this.suppressions.get(address) ?? []);
+    return addresses.flatMap((address) => this.suppressions.get(suppressionKey(address) ?? "") ?? []);
   }
 
   async getMessage(id: string): Promise<MessageRecord | null> {
