@@ -179,7 +179,8 @@ function longFunctions(source: Source): string[] {
   const found: string[] = [];
   source.lines.forEach((line, at) => {
     const match = start.exec(line);
-    if (!match || /^\s*(if|for|while|switch|return|catch|else)\b/.test(line)) return;
+    // A line that ends a statement is a function of one line.
+    if (!match || /^\s*(if|for|while|switch|return|catch|else)\b|;$/.test(line)) return;
     const close = new RegExp(`^${match[1]}\\}`);
     const end = source.lines.findIndex((l, i) => i > at && close.test(l));
     const isClass = /\bclass\b/.test(line);
