@@ -148,6 +148,7 @@ async function make(
   return await prepared.make({
     messageId: `<${id.toLowerCase()}@${domain}>`,
     now,
+    sendAt: Math.max(now, options.sendAt ?? now),
     keys: signs ? await deps.signingKeys(domain) : [],
     added: options.listUnsubscribe && publicUrl !== undefined
       ? unsubscribeFields(deps.tokenKey, publicUrl, id)
