@@ -1,6 +1,7 @@
 /** List-Unsubscribe with one click (RFC 8058): the fields, the token, and one event for each message. */
 
-import { assertEquals, assertMatch } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { StoreError } from "../../src/base/errors.ts";
 import { readUnsubscribeToken, unsubscribeToken } from "../../src/mail/unsubscribe_token.ts";
 import { readVerp, verpAddress } from "../../src/mail/verp.ts";
 import { test } from "../support/test.ts";
@@ -57,8 +58,11 @@ test("A send that asks for it has both fields, signed, and its hit is one event"
     assertEquals(await dkimResults(message), ["pass", "pass"]);
 
     assertEquals(await flow.readUnsubscribe(token!), "bob@there.test");
-    assertEquals(await flow.unsubscribe(token!), true);
-    assertEquals(await flow.unsubscribe(token!), true);
+    store.failing = "addEffects";
+    await assertRejects(() => flow.unsubscribe(token!), StoreError);
+    store.failing = null;
+    const hits = await Promise.all([1, 2, 3].map(() => flow.unsubscribe(token!)));
+    assertEquals([...hits, await flow.unsubscribe(token!)], [true, true, true, true]);
     const events = store.events.filter(({ type }) => type === "mail.unsubscribed");
     assertEquals(events.map(({ details }) => details!.recipient), ["bob@there.test"]);
     assertEquals(store.suppressions.size, 0);
