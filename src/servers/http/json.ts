@@ -10,6 +10,8 @@ import type { Finding } from "./problem.ts";
 const DEPTH_MAX = 32;
 /** Names and array elements in all. */
 const ELEMENTS_MAX = 100_000;
+/** Of one object: ten times what any has that we take. Each costs several microseconds of everybody's time. */
+const NAMES_MAX = 1_000;
 const NAME_CHARS_SHOWN = 100;
 
 export type JsonResult = { value: unknown } | Finding;
@@ -97,6 +99,9 @@ function scan(text: string): Finding | null {
       if (name === "__proto__") return { path, problem: "is a name that is never accepted" };
       if (level.names.has(name)) return { path, problem: "is given twice" };
       level.names.add(name);
+      if (level.names.size > NAMES_MAX) {
+        return { path: level.path, problem: `has more than ${NAMES_MAX} names` };
+      }
     } else if (char === "{" || char === "[") {
       if (levels.length >= DEPTH_MAX) return { path, problem: `is nested deeper than ${DEPTH_MAX} levels` };
       levels.push({ names: char === "{" ? new Set() : null, path });
