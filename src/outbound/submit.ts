@@ -99,7 +99,7 @@ async function stages(
   checkOptions(options, {
     now,
     recipientCount: Array.isArray(prepared) ? 0 : prepared.recipients.length,
-    hasPublicUrl: config.public_url !== undefined,
+    publicUrl: config.public_url,
     hasListUnsubscribe: !Array.isArray(prepared) && prepared.hasListUnsubscribe,
   }, (path, problem) => findings.push({ path, problem }));
   if (Array.isArray(prepared) || findings.length > 0) return invalid(findings);

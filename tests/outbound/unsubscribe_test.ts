@@ -80,7 +80,7 @@ test("A token that is none of ours, or of no message of ours, does nothing", () 
     assertEquals(store.events.length, 1);
   }));
 
-test("It needs one recipient, a public_url, and no field of that name already", async () => {
+test("It needs one recipient, a public_url with https, and no field of that name already", async () => {
   const raw = "From: ann@ours.test\nTo: bob@there.test\n\nHi\n";
   await withWorld(async ({ send, sendRaw, bytes }) => {
     const asked = { listUnsubscribe: true };
@@ -97,11 +97,17 @@ test("It needs one recipient, a public_url, and no field of that name already", 
     assertEquals(headerOf(sent).count("list-unsubscribe-post"), 1);
     assertEquals(await dkimResults(sent), ["pass", "pass"]);
   });
-  await withWorld(
-    async ({ send }) => {
-      assertEquals(paths(await send({}, { listUnsubscribe: true })), ["list_unsubscribe"]);
-    },
-    {},
-    { public_url: undefined },
-  );
+  for (
+    const [publicUrl, problem] of [[undefined, "public_url"], ["http://mail.ours.test", "https"]] as const
+  ) {
+    await withWorld(
+      async ({ send }) => {
+        const [finding, ...others] = findings(await send({}, { listUnsubscribe: true }));
+        assertMatch(finding!, new RegExp(`^list_unsubscribe needs .*${problem}`));
+        assertEquals(others, []);
+      },
+      {},
+      { public_url: publicUrl },
+    );
+  }
 });
