@@ -103,7 +103,10 @@ function checkTexts({ text, html, attachments }: OutgoingFields, say: Say): void
   for (const [path, content] of [["text", text], ["html", html]] as const) {
     if (content === null) continue;
     if (!content.isWellFormed()) say(path, "is not valid Unicode");
-    else if (tooManyLines((from) => content.indexOf("\n", from))) say(path, TOO_MANY_LINES);
+    // Each of the two ends a line in what is composed.
+    else if (["\n", "\r"].some((end) => tooManyLines((from) => content.indexOf(end, from)))) {
+      say(path, TOO_MANY_LINES);
+    }
   }
 }
 
