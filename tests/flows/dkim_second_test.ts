@@ -70,6 +70,11 @@ const RAW: Record<string, string> = {
     "From:\r\n\tapp@example.com\r\nTo: a@customer.example,\r\n  b@customer.example\r\nSUBJECT:\r\n x\r\n\r\nbody\r\n",
   "8-bit text in header and body": `${HEAD}Subject: gr\xc3\xbc\xc3\x9fe\r\n\r\n\xff\xfe\r\n`,
   "Bcc and Return-Path": `Return-Path: <x@y.example>\r\n${HEAD}Bcc:\r\n b@customer.example\r\n\r\nbody\r\n`,
+  "a signed field twice":
+    `List-Unsubscribe: <mailto:a@example.com>\r\n${HEAD}List-Unsubscribe: <mailto:b@example.com>\r\n\r\nbody\r\n`,
+  "a line of blanks in a field": `${HEAD}Subject: a\r\n \t\r\n b\r\nX: y\r\n\r\nbody\r\n`,
+  "no blank after the colon": `From:app@example.com\r\nTo:ann@customer.example\r\nSubject:\r\n\r\nbody\r\n`,
+  "an author in capitals": `From: APP@EXAMPLE.COM\r\nTo: ann@customer.example\r\n\r\nbody\r\n`,
   "fields that may be repeated": `Comments: a\r\n${HEAD}Comments: b\r\nKeywords:\r\n\r\nbody\r\n`,
   "dots": `${HEAD}\r\n.\r\n..\r\n.x\r\n`,
 };
