@@ -4,7 +4,7 @@
  * passes here holds no line end in any form, and each address string is one address.
  */
 
-import { hasControls, type NamedMailbox } from "../mail/address_list.ts";
+import type { NamedMailbox } from "../mail/address_list.ts";
 import { authorProblem, parseField, RecipientList } from "./address_check.ts";
 import { checkHeaders } from "./header_check.ts";
 import { LINE_PROBLEMS, lineProblem } from "./line_check.ts";
@@ -25,6 +25,9 @@ export interface CheckedFields {
 const SUBJECT_CHARS_MAX = 998;
 const REPLY_TO_MAX = 50;
 const ATTACHMENTS_MAX = 100;
+/** Of a text or an attached message. Composing costs by the line: several times this held up everybody's mail. */
+const LINES_MAX = 1_000_000;
+const TOO_MANY_LINES = `has more than ${LINES_MAX} lines`;
 const FILENAME_CHARS_MAX = 255;
 const CONTENT_TYPE_CHARS_MAX = 255;
 const CONTENT_ID_CHARS_MAX = 250;
@@ -32,7 +35,8 @@ const CONTENT_ID_CHARS_MAX = 250;
 /** RFC 2045 5.1: type, subtype, and parameters as tokens or quoted strings. */
 const TOKEN = "[\\w!#$%&'*+.^`{|}~-]+";
 const CONTENT_TYPE = new RegExp(`^${TOKEN}/${TOKEN}(?:; ?${TOKEN}=(?:${TOKEN}|"[^"\\\\]*"))*$`);
-const CONTENT_ID = /^[^\s<>()"\\]+$/;
+/** Plain ASCII: the header of a part has no other form for it (RFC 2045 7). */
+const CONTENT_ID = /^[!#-'*-;=?-[\]-~]+$/;
 
 export function checkFields(
   fields: OutgoingFields,
@@ -96,8 +100,21 @@ function checkTexts({ text, html, attachments }: OutgoingFields, say: Say): void
   if (text === null && html === null && attachments.length === 0) {
     say("text", "is missing: a message needs text, html or an attachment");
   }
-  if (text !== null && !text.isWellFormed()) say("text", "is not valid Unicode");
-  if (html !== null && !html.isWellFormed()) say("html", "is not valid Unicode");
+  for (const [path, content] of [["text", text], ["html", html]] as const) {
+    if (content === null) continue;
+    if (!content.isWellFormed()) say(path, "is not valid Unicode");
+    // Each of the two ends a line in what is composed.
+    else if (["\n", "\r"].some((end) => tooManyLines((from) => content.indexOf(end, from)))) {
+      say(path, TOO_MANY_LINES);
+    }
+  }
+}
+
+/** `find`: where the next line ends, from there on. */
+function tooManyLines(find: (from: number) => number): boolean {
+  let lines = 0;
+  for (let at = find(0); at >= 0 && lines <= LINES_MAX; at = find(at + 1)) lines++;
+  return lines > LINES_MAX;
 }
 
 function checkAttachments(attachments: OutgoingAttachment[], say: Say): void {
@@ -116,7 +133,7 @@ function checkAttachments(attachments: OutgoingAttachment[], say: Say): void {
       if (lines) say(`${path}.content`, lines);
     }
     if (contentId === null) return;
-    if (contentId.length > CONTENT_ID_CHARS_MAX || hasControls(contentId) || !CONTENT_ID.test(contentId)) {
+    if (contentId.length > CONTENT_ID_CHARS_MAX || !CONTENT_ID.test(contentId)) {
       say(`${path}.content_id`, "is not a content id: letters and digits, dots and one @, no brackets");
     } else if (ids.has(contentId)) say(`${path}.content_id`, "is that of another attachment as well");
     ids.add(contentId);
@@ -132,6 +149,7 @@ function contentTypeProblem(contentType: string): string | null {
 
 /** Attached messages go out as they are (RFC 2046 5.2.1); LF alone becomes CRLF when it is composed. */
 function messageProblem(content: Uint8Array): string | null {
+  if (tooManyLines((from) => content.indexOf(10, from))) return TOO_MANY_LINES;
   const problem = lineProblem(content);
   if (problem === null) return null;
   if (problem === "long_line" || content.includes(13)) return LINE_PROBLEMS[problem];

@@ -16,14 +16,14 @@ const WORD_CHARS_MAX = 900;
 /** Narrower than RFC 5322's ftext: what is registered looks like this, and `__proto__` does not. */
 const NAME = /^[A-Za-z][A-Za-z0-9_-]*$/;
 /** By what makes them. */
-const OURS: Record<string, string> = {
-  from: "from",
-  to: "to",
-  cc: "cc",
-  bcc: "bcc",
-  "reply-to": "reply_to",
-  subject: "subject",
-};
+const OURS = new Map([
+  ["from", "from"],
+  ["to", "to"],
+  ["cc", "cc"],
+  ["bcc", "bcc"],
+  ["reply-to", "reply_to"],
+  ["subject", "subject"],
+]);
 const RESERVED = new RegExp(
   "^(?:sender|received|received-spf|return-path|delivered-to|envelope-to|x-original-to|authentication-results" +
     "|mime-version|domainkey-signature|(?:dkim|arc|content|resent)-.*)$",
@@ -68,7 +68,7 @@ function nameProblem(name: string, key: string): string | null {
   if (name.length > NAME_CHARS_MAX || !NAME.test(name)) {
     return `is no header field name: letters, digits and hyphens, at most ${NAME_CHARS_MAX}`;
   }
-  const ours = OURS[key];
+  const ours = OURS.get(key);
   if (ours !== undefined) return `is made from the field ${ours}`;
   return RESERVED.test(key) ? "is a header field that only we write" : null;
 }

@@ -10,7 +10,7 @@ export const SEND_AHEAD_MS_MAX = 30 * DAY_MS;
 export interface OptionsContext {
   now: number;
   recipientCount: number;
-  hasPublicUrl: boolean;
+  publicUrl: string | undefined;
   /** The message brings a List-Unsubscribe of its own. */
   hasListUnsubscribe: boolean;
 }
@@ -29,7 +29,11 @@ export function checkOptions(
     say("send_at", "is more than 30 days ahead");
   }
   if (!listUnsubscribe) return;
-  if (!context.hasPublicUrl) say("list_unsubscribe", "needs public_url in the configuration");
+  if (context.publicUrl === undefined) say("list_unsubscribe", "needs public_url in the configuration");
+  // RFC 8058 3.1. Mail programs offer no button for another scheme, so nobody could unsubscribe.
+  else if (!/^https:/i.test(context.publicUrl)) {
+    say("list_unsubscribe", "needs a public_url with https in the configuration");
+  }
   // The URI tells who it is that unsubscribes, and all recipients get the same message (RFC 8058 3.1).
   if (context.recipientCount > 1) say("list_unsubscribe", "needs a message with exactly one recipient");
   if (context.hasListUnsubscribe) say("list_unsubscribe", "is asked for, but the message has one already");

@@ -20,6 +20,8 @@ export interface MakeOptions {
   /** Ours, where the app gave none. */
   messageId: string;
   now: number;
+  /** When it is to go out: its Date, where the app gave none. */
+  sendAt: number;
   keys: SigningKey[];
   /** Fields of ours, e.g. List-Unsubscribe. */
   added: HeaderFields;
@@ -64,12 +66,12 @@ function fromFields(deps: PrepareDeps, checked: CheckedFields): Prepared {
     author: author.mailbox,
     recipients,
     hasListUnsubscribe: input.headers.some(([name]) => isListUnsubscribe(name)),
-    async make({ messageId, now, keys, added }) {
+    async make({ messageId, now, sendAt, keys, added }) {
       const output = await deps.compose({
         ...input,
         headers: [...input.headers, ...added],
         messageId: checked.messageId ?? messageId,
-        date: checked.date ?? rfcDate(now),
+        date: checked.date ?? rfcDate(sendAt),
         keys,
         signedAt: now,
       });
@@ -84,8 +86,8 @@ function fromRaw(deps: PrepareDeps, { author, recipients, header }: CheckedRaw, 
     author: author.mailbox,
     recipients,
     hasListUnsubscribe: header.fields.some(({ name }) => isListUnsubscribe(name)),
-    async make({ messageId, now, keys, added }) {
-      const head = rawHead(header, [...missingFields(header, messageId, now), ...added]);
+    async make({ messageId, now, sendAt, keys, added }) {
+      const head = rawHead(header, [...missingFields(header, messageId, sendAt), ...added]);
       const output = await deps.sign({ header: head, body: spooled.body, keys, signedAt: now });
       return output.kind === "unfit" ? output : { ...output, body: spooled.body };
     },
@@ -95,9 +97,9 @@ function fromRaw(deps: PrepareDeps, { author, recipients, header }: CheckedRaw, 
 const isListUnsubscribe = (name: string) => /^list-unsubscribe(?:-post)?$/i.test(name);
 
 /** RFC 5322 3.6: Date must be there, Message-ID should. */
-function missingFields(header: HeaderBlock, messageId: string, now: number): HeaderFields {
+function missingFields(header: HeaderBlock, messageId: string, sendAt: number): HeaderFields {
   const fields: HeaderFields = [];
-  if (header.count("date") === 0) fields.push(["Date", rfcDate(now)]);
+  if (header.count("date") === 0) fields.push(["Date", rfcDate(sendAt)]);
   if (header.count("message-id") === 0) fields.push(["Message-ID", messageId]);
   return fields;
 }

@@ -20,7 +20,7 @@ import { suppressionFinder } from "./fanout.ts";
 import { checkOptions } from "./options_check.ts";
 import { type Made, type MadeMessage, prepare, type Prepared, type Source } from "./prepare.ts";
 import type { DryRunAnswer, Finding, OutboundFlow, SendOptions, SendResult } from "./types.ts";
-import { readUnsubscribe, unsubscribe, unsubscribeFields } from "./unsubscribe.ts";
+import { readUnsubscribe, unsubscribeFields, Unsubscribes } from "./unsubscribe.ts";
 
 export type { OutboundConfig, OutboundDeps } from "./deps.ts";
 
@@ -38,6 +38,7 @@ interface Progress {
 
 export function createOutboundFlow(deps: OutboundDeps): OutboundFlow {
   const room = new StorageRoom(deps.store, () => deps.config().disk_reserve, deps.clock);
+  const unsubscribes = new Unsubscribes(deps);
   return {
     checkStorage: (sizeBytes) => room.check(sizeBytes),
     spool: () => deps.store.spool(),
@@ -45,7 +46,7 @@ export function createOutboundFlow(deps: OutboundDeps): OutboundFlow {
     sendRaw: (raw, options) => send(deps, room, { kind: "raw", raw }, options),
     cancel: (messageId) => cancel(deps, messageId),
     drop: (filter, dryRun) => drop(deps, filter, dryRun),
-    unsubscribe: (token) => unsubscribe(deps, token),
+    unsubscribe: (token) => unsubscribes.hit(token),
     readUnsubscribe: (token) => readUnsubscribe(deps, token),
   };
 }
@@ -98,7 +99,7 @@ async function stages(
   checkOptions(options, {
     now,
     recipientCount: Array.isArray(prepared) ? 0 : prepared.recipients.length,
-    hasPublicUrl: config.public_url !== undefined,
+    publicUrl: config.public_url,
     hasListUnsubscribe: !Array.isArray(prepared) && prepared.hasListUnsubscribe,
   }, (path, problem) => findings.push({ path, problem }));
   if (Array.isArray(prepared) || findings.length > 0) return invalid(findings);
@@ -148,6 +149,7 @@ async function make(
   return await prepared.make({
     messageId: `<${id.toLowerCase()}@${domain}>`,
     now,
+    sendAt: Math.max(now, options.sendAt ?? now),
     keys: signs ? await deps.signingKeys(domain) : [],
     added: options.listUnsubscribe && publicUrl !== undefined
       ? unsubscribeFields(deps.tokenKey, publicUrl, id)

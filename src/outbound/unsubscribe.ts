@@ -1,7 +1,8 @@
 /**
  * List-Unsubscribe with one click (RFC 8058). The URI names message and recipient; a hit becomes an event and
  * nothing else, because which list the recipient wants to leave only the app knows: a suppression would stop its
- * invoices as well. Mail programs repeat their request, so a message's second hit says nothing new.
+ * invoices as well. Mail programs repeat their request, so a message's second hit says nothing new, also while the
+ * first is not yet on disk.
  */
 
 import type { Clock } from "../base/clock.ts";
@@ -52,7 +53,23 @@ export async function readUnsubscribe(deps: UnsubscribeDeps, token: string): Pro
   return (await find(deps, token))?.recipient ?? null;
 }
 
-export async function unsubscribe(deps: UnsubscribeDeps, token: string): Promise<boolean> {
+/** Rejects with StoreError, and then it may be asked for again. */
+export class Unsubscribes {
+  /** Hits under way, by token: those that come meanwhile share the outcome. */
+  readonly #running = new Map<string, Promise<boolean>>();
+
+  constructor(private readonly deps: UnsubscribeDeps) {}
+
+  hit(token: string): Promise<boolean> {
+    const running = this.#running.get(token);
+    if (running) return running;
+    const hit = unsubscribe(this.deps, token).finally(() => this.#running.delete(token));
+    this.#running.set(token, hit);
+    return hit;
+  }
+}
+
+async function unsubscribe(deps: UnsubscribeDeps, token: string): Promise<boolean> {
   const target = await find(deps, token);
   if (!target) return false;
   if (await isTold(deps, target)) return true;

@@ -65,7 +65,13 @@ function feedOf(store: FakeEvents, more: Partial<EventFeedDeps> = {}) {
     log,
     ...more,
   });
-  return { feed, lines };
+  return {
+    feed,
+    lines: () => {
+      log.flush();
+      return lines;
+    },
+  };
 }
 
 // deno-lint-ignore no-explicit-any -- JSON of several shapes
@@ -201,7 +207,7 @@ test("A mail that kills its parser comes unparsed, one that can't be read as a U
   ]);
   assertStringIncludes(unreadable.raw_url, "https://mail.ours.example/v1/messages/unreadable/raw?expires=");
   assertEquals(fine.parse_status, "complete");
-  assert(lines.some((line) => line.includes("the worker died")));
+  assert(lines().some((line) => line.includes("the worker died")));
 });
 
 test("A mail that retention took meanwhile is left out; a store that fails is not", async () => {

@@ -197,6 +197,10 @@ test("Attachments, content types, content ids and sizes are bounded and checked"
       { ...attachment, contentType: "message/rfc822", content: encode("a\r\nb\nc") },
       { ...attachment, contentType: "message/rfc822", content: encode("a".repeat(999)) },
       { ...attachment, contentType: "message/rfc822", content: encode("a\n" + "a".repeat(999)) },
+      ...["grüße@x", "a\u00a0b", "a b", "a(b)", 'a"b', "a\\b", ""].map((contentId) => ({
+        ...attachment,
+        contentId,
+      })),
     ];
     assertEquals(paths(await send({ attachments: bad })), [
       "attachments[0].filename",
@@ -210,10 +214,28 @@ test("Attachments, content types, content ids and sizes are bounded and checked"
       "attachments[9].content",
       "attachments[10].content",
       "attachments[11].content",
+      ...[12, 13, 14, 15, 16, 17, 18].map((i) => `attachments[${i}].content_id`),
     ]);
     assertEquals(paths(await send({ attachments: Array(101).fill(attachment) })), ["attachments"]);
     const headers = Object.fromEntries(Array.from({ length: 101 }, (_, i) => [`X-${i}`, "1"]));
     assertEquals(paths(await send({ headers })), ["headers"]);
+  }));
+
+test("Nothing that is composed has more than a million lines", () =>
+  withWorld(async ({ send, store }) => {
+    const lines = "\n".repeat(1_000_001);
+    const attachment = { filename: "a", contentType: "Message/RFC822", contentId: null };
+    const attachments = [{ ...attachment, content: encode(lines) }, {
+      ...attachment,
+      content: encode(lines.replaceAll("\n", "\r\n")),
+    }];
+    assertEquals(findings(await send({ text: lines, html: lines.replaceAll("\n", "\r"), attachments })), [
+      "text has more than 1000000 lines",
+      "html has more than 1000000 lines",
+      "attachments[0].content has more than 1000000 lines",
+      "attachments[1].content has more than 1000000 lines",
+    ]);
+    assertEquals(store.messages.size, 0);
   }));
 
 test("Header fields of more than 256 KB together are refused", () =>

@@ -125,6 +125,8 @@ test("Header names that only we write are refused, in any letter case", () =>
       assertEquals(paths(await send({ headers })), [`headers.${name.slice(0, 76)}`]);
     }
     assertEquals(paths(await send({ headers: { "X-A": "1", "x-a": "2" } })), ["headers.x-a"]);
+    // What every object has by another name is nobody's field.
+    queued(await send({ headers: { constructor: "a@b.test" } }));
   }));
 
 test("Any text in any field leaves the header fields as they are, or is refused", () =>

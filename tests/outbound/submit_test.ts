@@ -85,6 +85,20 @@ test("send_at schedules, a past one is now, and more than 30 days ahead is refus
     assertEquals(paths(await send({}, { sendAt: NaN })), ["send_at"]);
   }));
 
+test("What is scheduled is dated when it goes out, and signed today", () =>
+  withWorld(async ({ send, sendRaw, bytes }) => {
+    const raw = "From: ann@ours.test\nTo: bob@there.test\n\nHi\n";
+    for (const [sendAt, date] of [[T0 + DAY, "Fri, 02 Jan 2026"], [T0 - DAY, "Thu, 01 Jan 2026"]] as const) {
+      for (const result of [await send({}, { sendAt }), await sendRaw(raw, {}, { sendAt })]) {
+        const message = await bytes(queued(result).id);
+        assertEquals(headerOf(message).first("date"), `${date} 00:00:00 +0000`);
+        // A receiver may refuse a signature from the future (RFC 6376 3.5).
+        assertMatch(headerOf(message).first("dkim-signature")!, new RegExp(`; t=${T0 / 1000};`));
+        assertEquals(await dkimResults(message), ["pass", "pass"]);
+      }
+    }
+  }));
+
 test("A repeated key with the same body gives the first answer, with another body a conflict", () =>
   withWorld(async ({ send, sendRaw, store, clock }) => {
     const idempotency = { key: "k", bodyHash: "aa" };

@@ -1,6 +1,7 @@
 /** List-Unsubscribe with one click (RFC 8058): the fields, the token, and one event for each message. */
 
-import { assertEquals, assertMatch } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { StoreError } from "../../src/base/errors.ts";
 import { readUnsubscribeToken, unsubscribeToken } from "../../src/mail/unsubscribe_token.ts";
 import { readVerp, verpAddress } from "../../src/mail/verp.ts";
 import { test } from "../support/test.ts";
@@ -57,8 +58,11 @@ test("A send that asks for it has both fields, signed, and its hit is one event"
     assertEquals(await dkimResults(message), ["pass", "pass"]);
 
     assertEquals(await flow.readUnsubscribe(token!), "bob@there.test");
-    assertEquals(await flow.unsubscribe(token!), true);
-    assertEquals(await flow.unsubscribe(token!), true);
+    store.failing = "addEffects";
+    await assertRejects(() => flow.unsubscribe(token!), StoreError);
+    store.failing = null;
+    const hits = await Promise.all([1, 2, 3].map(() => flow.unsubscribe(token!)));
+    assertEquals([...hits, await flow.unsubscribe(token!)], [true, true, true, true]);
     const events = store.events.filter(({ type }) => type === "mail.unsubscribed");
     assertEquals(events.map(({ details }) => details!.recipient), ["bob@there.test"]);
     assertEquals(store.suppressions.size, 0);
@@ -76,7 +80,7 @@ test("A token that is none of ours, or of no message of ours, does nothing", () 
     assertEquals(store.events.length, 1);
   }));
 
-test("It needs one recipient, a public_url, and no field of that name already", async () => {
+test("It needs one recipient, a public_url with https, and no field of that name already", async () => {
   const raw = "From: ann@ours.test\nTo: bob@there.test\n\nHi\n";
   await withWorld(async ({ send, sendRaw, bytes }) => {
     const asked = { listUnsubscribe: true };
@@ -93,11 +97,17 @@ test("It needs one recipient, a public_url, and no field of that name already", 
     assertEquals(headerOf(sent).count("list-unsubscribe-post"), 1);
     assertEquals(await dkimResults(sent), ["pass", "pass"]);
   });
-  await withWorld(
-    async ({ send }) => {
-      assertEquals(paths(await send({}, { listUnsubscribe: true })), ["list_unsubscribe"]);
-    },
-    {},
-    { public_url: undefined },
-  );
+  for (
+    const [publicUrl, problem] of [[undefined, "public_url"], ["http://mail.ours.test", "https"]] as const
+  ) {
+    await withWorld(
+      async ({ send }) => {
+        const [finding, ...others] = findings(await send({}, { listUnsubscribe: true }));
+        assertMatch(finding!, new RegExp(`^list_unsubscribe needs .*${problem}`));
+        assertEquals(others, []);
+      },
+      {},
+      { public_url: publicUrl },
+    );
+  }
 });

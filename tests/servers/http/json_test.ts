@@ -75,6 +75,14 @@ test("More than 100,000 elements are refused", () => {
   assertStringIncludes(problemOf(`[${"1,".repeat(100_001)}1]`), "too many");
 });
 
+test("More than 1,000 names in one object are refused", () => {
+  const names = (count: number) =>
+    JSON.stringify(Object.fromEntries(Array.from({ length: count }, (_, i) => [`n${i}`, 1])));
+  assertEquals(problemOf(`{"a":${names(1000)},"b":${names(1000)}}`), "accepted");
+  assertEquals(problemOf(`{"a":${names(1001)}}`), "a: has more than 1000 names");
+  assertEquals(problemOf(names(90_000)), ": has more than 1000 names");
+});
+
 test("A string of many megabytes passes", () => {
   const text = `{"raw":"${"a\\n".repeat(3_000_000)}"}`;
   assertEquals(problemOf(text), "accepted");

@@ -33,7 +33,10 @@ const JSON_TYPE = "application/json";
 const sendHeaders = z.object({
   "Idempotency-Key": z.string().optional()
     .describe("For 24 hours the same request under this key gets the first one's answer and sends nothing"),
-  "X-Original-Sender": z.string().optional().describe("With message/rfc822; absent: the address of From"),
+  "X-Original-Sender": z.string().optional().describe(
+    "With message/rfc822; has to be ours as well. The envelope sender is one that we make, so that bounces come " +
+      "home, and events go by From",
+  ),
   "X-Original-Recipient": z.string().optional()
     .describe("With message/rfc822, repeatable or comma-separated; absent: those of To, Cc and Bcc"),
 });
