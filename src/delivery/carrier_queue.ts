@@ -10,7 +10,8 @@
  * - Due times are wall clock, timers are monotonic and never sleep over 30 s: a clock stepped forward is noticed
  *   soon. A step back would strand what was deferred before (clock_watch.ts).
  * - Where the carrier has a limit over all endpoints, lanes that find no room wait in line: what ends next makes
- *   room for the first of them, so that one busy destination does not keep out all others.
+ *   room for the first of them, so that one busy destination does not keep out all others. An attempt that takes
+ *   long gives its place to the line, or forty domains that answer a byte a minute would hold up all mail.
  * - A wake-up while looking makes it look once more, however many there were.
  */
 
@@ -28,6 +29,14 @@ const SLEEP_MS_MIN = 5;
 const LANES_MAX = 10_000;
 /** Above this, endpoints that failed a few times and have nothing going on are forgotten. */
 const ENDPOINTS_MAX = 10_000;
+/** What an endpoint in trouble is told of by. */
+const LANES_KEPT = 10;
+/** An endpoint in trouble that nobody has tried for longer than any job waits has no jobs any more. */
+const UNUSED_MS = 3 * 60 * 60_000;
+/** An attempt that has taken so long is slow, and counts no more against the limit over all endpoints. */
+const SLOW_MS = 30_000;
+/** As many slow ones as this, times that limit; each has a connection open. */
+const SLOW_FACTOR = 4;
 
 interface Lane {
   name: string;
@@ -48,8 +57,10 @@ export class CarrierQueue {
   readonly #clockWatch: ClockWatch;
   /** Lanes with due jobs that the limit over all endpoints keeps waiting, first come first served. */
   readonly #waiting = new Set<string>();
-  /** Jobs claimed, or room for them promised, over all endpoints. */
+  /** Jobs claimed, or room for them promised, over all endpoints; slow attempts are not among them. */
   #held = 0;
+  #slow = 0;
+  #tidiedAtMs = -Infinity;
   #looking = false;
   #lookAgain = false;
   #timer: Timer | null = null;
@@ -92,6 +103,7 @@ export class CarrierQueue {
     const { store, carrier, clock, log } = this.#deps;
     let sleepMs = SLEEP_MS_MAX;
     try {
+      this.#tidy();
       await this.#clockWatch.look();
       while (this.#lookAgain && !this.#stop.signal.aborted) {
         this.#lookAgain = false;
@@ -140,17 +152,25 @@ export class CarrierQueue {
     const name = this.#deps.carrier.endpointOf(lane, "");
     let endpoint = this.#endpoints.get(name);
     if (!endpoint) {
-      if (this.#endpoints.size >= ENDPOINTS_MAX) this.#forgetQuiet();
       endpoint = new Endpoint(name);
       this.#endpoints.set(name, endpoint);
     }
     return endpoint;
   }
 
+  get #attemptsMax(): number {
+    return this.#deps.carrier.attemptsMax ?? Infinity;
+  }
+
+  #roomAt(endpoint: Endpoint): number {
+    const { carrier, clock } = this.#deps;
+    const scarce = this.#waiting.size > 0 || this.#held >= this.#attemptsMax / 2;
+    return endpoint.room(clock.monotonic(), carrier.concurrencyMax(endpoint.name), scarce);
+  }
+
   /** Claims for the lane as much as there is room for, once at a time. */
   #refill(lane: Lane): void {
     if (!lane.more || lane.claiming || this.#stop.signal.aborted) return;
-    const { carrier, clock } = this.#deps;
     // Asked anew each time: a reload may have given the lane another address.
     const endpoint = this.#endpointOf(lane.name);
     if (endpoint !== lane.endpoint) {
@@ -158,9 +178,9 @@ export class CarrierQueue {
       lane.endpoint = endpoint;
       endpoint.lanes.add(lane.name);
     }
-    const wanted = endpoint.room(clock.monotonic(), carrier.concurrencyMax(endpoint.name));
+    const wanted = this.#roomAt(endpoint);
     if (wanted === 0) return void this.#sleepUntilProbe(endpoint);
-    const room = Math.min(wanted, (carrier.attemptsMax ?? Infinity) - this.#held);
+    const room = Math.min(wanted, this.#attemptsMax - this.#held);
     if (room <= 0) return void this.#waiting.add(lane.name);
     this.#held += room;
     lane.claiming = true;
@@ -189,13 +209,14 @@ export class CarrierQueue {
     if (this.#stop.signal.aborted) return this.#releaseQueue(endpoint);
     this.#feedWaiting();
     this.#dispatch(endpoint);
-    this.#forgetIdle(lane.endpoint);
+    this.#forgetIdle(lane.endpoint, lane.name);
   }
 
   /** Room has come free: those that wait for it claim before anybody claims again. */
   #feedWaiting(): void {
-    for (const name of [...this.#waiting]) {
-      if (this.#held >= (this.#deps.carrier.attemptsMax ?? Infinity)) return;
+    let left = this.#waiting.size;
+    for (const name of this.#waiting) {
+      if (left-- === 0 || this.#held >= this.#attemptsMax) return;
       this.#waiting.delete(name);
       const lane = this.#lanes.get(name);
       if (lane) this.#refill(lane);
@@ -213,9 +234,15 @@ export class CarrierQueue {
       if (!job) break;
       this.#track(this.#run(endpoint, job));
     }
-    if (endpoint.breaker.open) this.#releaseQueue(endpoint);
-    // In turns, when several lanes share the endpoint: the lane that claims goes to the end.
-    for (const name of [...endpoint.lanes]) {
+    if (endpoint.breaker.open && endpoint.queue.length > 0) {
+      this.#releaseQueue(endpoint);
+      this.#feedWaiting();
+    }
+    // In turns, when several lanes share the endpoint: the lane that claims goes to the end. They may be thousands,
+    // all mail through one smarthost, so no further than there is room.
+    let left = endpoint.lanes.size;
+    for (const name of endpoint.lanes) {
+      if (left-- === 0 || this.#roomAt(endpoint) === 0) break;
       const lane = this.#lanes.get(name);
       if (!lane?.more || lane.claiming) continue;
       endpoint.lanes.delete(name);
@@ -227,9 +254,12 @@ export class CarrierQueue {
   async #run(endpoint: Endpoint, job: ClaimedJob): Promise<void> {
     const probe = endpoint.breaker.started();
     endpoint.inFlight++;
+    const leave = this.#takePlace(endpoint);
     const result = await runAttempt(this.#deps, job, this.#attempts.signal);
     endpoint.inFlight--;
-    this.#held--;
+    leave();
+    endpoint.lastUsedMs = this.#deps.clock.monotonic();
+    if (result.endpoint === "failing" && endpoint.lanes.size < LANES_KEPT) endpoint.lanes.add(job.lane);
     this.#learn(endpoint, probe, result);
     this.#feedWaiting();
     endpoint.settling++;
@@ -242,7 +272,31 @@ export class CarrierQueue {
       await this.#settler.giveUpExpired(job.lane, result.error ?? "failures");
     }
     this.#dispatch(endpoint);
-    this.#forgetIdle(endpoint);
+    this.#forgetIdle(endpoint, job.lane);
+  }
+
+  /**
+   * An attempt's place among all, until the function is called. After a while it is lent to those that wait; what
+   * is claimed behind the attempt goes back, where it can be held, dropped, or learn that it is suppressed.
+   */
+  #takePlace(endpoint: Endpoint): () => void {
+    if (this.#attemptsMax === Infinity) return () => this.#held--;
+    let slow = false;
+    const timer = this.#deps.clock.timer(SLOW_MS, () => {
+      if (this.#slow >= SLOW_FACTOR * this.#attemptsMax) return;
+      slow = true;
+      this.#slow++;
+      endpoint.slow++;
+      this.#held--;
+      this.#releaseQueue(endpoint);
+      this.#feedWaiting();
+    });
+    return () => {
+      timer.cancel();
+      if (!slow) return void this.#held--;
+      this.#slow--;
+      endpoint.slow--;
+    };
   }
 
   /** Tells the breaker, and the log when that opened or closed it. */
@@ -281,19 +335,39 @@ export class CarrierQueue {
 
   // --- keeping count
 
-  #forgetIdle(endpoint: Endpoint): void {
-    for (const name of endpoint.lanes) {
-      const lane = this.#lanes.get(name);
-      if (lane && (lane.more || lane.claiming)) continue;
+  /** The lane has nothing more, then maybe the endpoint has not either. */
+  #forgetIdle(endpoint: Endpoint, name: string): void {
+    const lane = this.#lanes.get(name);
+    if (!lane || !(lane.more || lane.claiming)) {
       this.#lanes.delete(name);
-      if (endpoint.idle) endpoint.lanes.delete(name);
+      if (endpoint.breaker.failures === 0 || endpoint.lanes.size > LANES_KEPT) endpoint.lanes.delete(name);
     }
-    if (endpoint.idle && endpoint.lanes.size === 0) this.#endpoints.delete(endpoint.name);
+    if (endpoint.idle && ![...endpoint.lanes].some((other) => this.#lanes.has(other))) this.#forget(endpoint);
   }
 
-  #forgetQuiet(): void {
+  #forget(endpoint: Endpoint): void {
+    for (const name of endpoint.lanes) {
+      if (this.#lanes.get(name)?.endpoint === endpoint) this.#lanes.delete(name);
+    }
+    if (this.#endpoints.get(endpoint.name) === endpoint) this.#endpoints.delete(endpoint.name);
+  }
+
+  /**
+   * Forgets endpoints in trouble that nothing will be tried at any more: a reload led their lanes elsewhere, or
+   * their last job was dropped. They would be reported as paused for ever. Beyond the maximum a few failures are
+   * forgotten, too.
+   */
+  #tidy(): void {
+    const { carrier, clock } = this.#deps;
+    const nowMs = clock.monotonic();
+    if (nowMs - this.#tidiedAtMs < SLEEP_MS_MAX) return;
+    this.#tidiedAtMs = nowMs;
     for (const endpoint of this.#endpoints.values()) {
-      if (endpoint.quiet && !endpoint.breaker.open) this.#endpoints.delete(endpoint.name);
+      if (!endpoint.quiet || endpoint.breaker.failures === 0) continue;
+      const isDone = nowMs - endpoint.lastUsedMs > UNUSED_MS ||
+        ![...endpoint.lanes].some((lane) => carrier.endpointOf(lane, "") === endpoint.name);
+      const isTooMany = this.#endpoints.size > ENDPOINTS_MAX && !endpoint.breaker.open;
+      if (isDone || isTooMany) this.#forget(endpoint);
     }
   }
 
