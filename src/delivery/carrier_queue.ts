@@ -10,8 +10,7 @@
  * - Due times are wall clock, timers are monotonic and never sleep over 30 s: a clock stepped forward is noticed
  *   soon. A step back would strand what was deferred before (clock_watch.ts).
  * - Where the carrier has a limit over all endpoints, lanes that find no room wait in line: what ends next makes
- *   room for the first of them, so that one busy destination does not keep out all others. An attempt that takes
- *   long gives its place to the line, or forty domains that answer a byte a minute would hold up all mail.
+ *   room for the first of them, so that one busy destination does not keep out all others (attempt_places.ts).
  * - A wake-up while looking makes it look once more, however many there were.
  */
 
@@ -19,6 +18,7 @@ import type { Timer } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { ClaimedJob } from "../store/types.ts";
 import { type AttemptResult, runAttempt } from "./attempt.ts";
+import { AttemptPlaces } from "./attempt_places.ts";
 import { ClockWatch } from "./clock_watch.ts";
 import { Endpoint } from "./endpoint.ts";
 import { type CarrierQueueDeps, Settler, STORE_RETRY_MS } from "./settler.ts";
@@ -33,10 +33,8 @@ const ENDPOINTS_MAX = 10_000;
 const LANES_KEPT = 10;
 /** An endpoint in trouble that nobody has tried for longer than any job waits has no jobs any more. */
 const UNUSED_MS = 3 * 60 * 60_000;
-/** An attempt that has taken so long is slow, and counts no more against the limit over all endpoints. */
-const SLOW_MS = 30_000;
-/** As many slow ones as this, times that limit; each has a connection open. */
-const SLOW_FACTOR = 4;
+/** Of one endpoint, when jobs past their age limit are given up. */
+const EXPIRED_LANES_MAX = 100;
 
 interface Lane {
   name: string;
@@ -57,9 +55,7 @@ export class CarrierQueue {
   readonly #clockWatch: ClockWatch;
   /** Lanes with due jobs that the limit over all endpoints keeps waiting, first come first served. */
   readonly #waiting = new Set<string>();
-  /** Jobs claimed, or room for them promised, over all endpoints; slow attempts are not among them. */
-  #held = 0;
-  #slow = 0;
+  readonly #places: AttemptPlaces;
   #tidiedAtMs = -Infinity;
   #looking = false;
   #lookAgain = false;
@@ -68,6 +64,7 @@ export class CarrierQueue {
 
   constructor(deps: CarrierQueueDeps) {
     this.#deps = deps;
+    this.#places = new AttemptPlaces(deps.clock, deps.carrier);
     this.#settler = new Settler(deps, this.#attempts.signal);
     this.#clockWatch = new ClockWatch(deps);
   }
@@ -158,13 +155,9 @@ export class CarrierQueue {
     return endpoint;
   }
 
-  get #attemptsMax(): number {
-    return this.#deps.carrier.attemptsMax ?? Infinity;
-  }
-
   #roomAt(endpoint: Endpoint): number {
     const { carrier, clock } = this.#deps;
-    const scarce = this.#waiting.size > 0 || this.#held >= this.#attemptsMax / 2;
+    const scarce = this.#waiting.size > 0 || this.#places.scarce;
     return endpoint.room(clock.monotonic(), carrier.concurrencyMax(endpoint.name), scarce);
   }
 
@@ -180,9 +173,9 @@ export class CarrierQueue {
     }
     const wanted = this.#roomAt(endpoint);
     if (wanted === 0) return void this.#sleepUntilProbe(endpoint);
-    const room = Math.min(wanted, this.#attemptsMax - this.#held);
+    const room = Math.min(wanted, this.#places.free);
     if (room <= 0) return void this.#waiting.add(lane.name);
-    this.#held += room;
+    this.#places.held += room;
     lane.claiming = true;
     // Before the claim: a look that finds more meanwhile sets it again.
     lane.more = false;
@@ -195,7 +188,7 @@ export class CarrierQueue {
     try {
       const jobs = await store.claim(carrier.name, lane.name, clock.now(), room);
       endpoint.queue.push(...jobs);
-      this.#held += jobs.length;
+      this.#places.held += jobs.length;
       if (jobs.length >= room) lane.more = true;
     } catch (error) {
       log.warn("Cannot claim jobs: store failed", { carrier: carrier.name, error: messageOf(error) });
@@ -203,7 +196,7 @@ export class CarrierQueue {
       this.#sleep(STORE_RETRY_MS);
     } finally {
       endpoint.reserved -= room;
-      this.#held -= room;
+      this.#places.held -= room;
       lane.claiming = false;
     }
     if (this.#stop.signal.aborted) return this.#releaseQueue(endpoint);
@@ -216,7 +209,7 @@ export class CarrierQueue {
   #feedWaiting(): void {
     let left = this.#waiting.size;
     for (const name of this.#waiting) {
-      if (left-- === 0 || this.#held >= this.#attemptsMax) return;
+      if (left-- === 0 || this.#places.free <= 0) return;
       this.#waiting.delete(name);
       const lane = this.#lanes.get(name);
       if (lane) this.#refill(lane);
@@ -254,7 +247,7 @@ export class CarrierQueue {
   async #run(endpoint: Endpoint, job: ClaimedJob): Promise<void> {
     const probe = endpoint.breaker.started();
     endpoint.inFlight++;
-    const leave = this.#takePlace(endpoint);
+    const leave = this.#places.take(endpoint, () => this.#slowAt(endpoint));
     const result = await runAttempt(this.#deps, job, this.#attempts.signal);
     endpoint.inFlight--;
     leave();
@@ -269,34 +262,24 @@ export class CarrierQueue {
     endpoint.settling--;
     if (result.settlement.kind === "deferred") this.#sleep(result.settlement.dueAt - this.#deps.clock.now());
     if (probe && result.settlement.kind === "dead" && endpoint.breaker.open) {
-      await this.#settler.giveUpExpired(job.lane, result.error ?? "failures");
+      await this.#giveUpExpired(endpoint, job.lane, result.error ?? "failures");
     }
     this.#dispatch(endpoint);
     this.#forgetIdle(endpoint, job.lane);
   }
 
-  /**
-   * An attempt's place among all, until the function is called. After a while it is lent to those that wait; what
-   * is claimed behind the attempt goes back, where it can be held, dropped, or learn that it is suppressed.
-   */
-  #takePlace(endpoint: Endpoint): () => void {
-    if (this.#attemptsMax === Infinity) return () => this.#held--;
-    let slow = false;
-    const timer = this.#deps.clock.timer(SLOW_MS, () => {
-      if (this.#slow >= SLOW_FACTOR * this.#attemptsMax) return;
-      slow = true;
-      this.#slow++;
-      endpoint.slow++;
-      this.#held--;
-      this.#releaseQueue(endpoint);
-      this.#feedWaiting();
-    });
-    return () => {
-      timer.cancel();
-      if (!slow) return void this.#held--;
-      this.#slow--;
-      endpoint.slow--;
-    };
+  /** What is claimed behind a slow attempt goes back, where it can be held, dropped, or learn that it is suppressed. */
+  #slowAt(endpoint: Endpoint): void {
+    this.#releaseQueue(endpoint);
+    this.#feedWaiting();
+  }
+
+  /** The longest waiting lanes of those known to have due jobs; next time the others. */
+  async #giveUpExpired(endpoint: Endpoint, lane: string, lastError: string): Promise<void> {
+    for (const name of [...new Set([lane, ...endpoint.lanes])].slice(0, EXPIRED_LANES_MAX)) {
+      if (endpoint.lanes.delete(name)) endpoint.lanes.add(name);
+      await this.#settler.giveUpExpired(name, lastError);
+    }
   }
 
   /** Tells the breaker, and the log when that opened or closed it. */
@@ -325,7 +308,7 @@ export class CarrierQueue {
 
   #releaseQueue(endpoint: Endpoint): void {
     for (const job of endpoint.queue.splice(0)) {
-      this.#held--;
+      this.#places.held--;
       // They are still due: asked for again when the endpoint is.
       const lane = this.#lanes.get(job.lane);
       if (lane) lane.more = true;

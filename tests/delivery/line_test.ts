@@ -133,3 +133,17 @@ test("A dead domain without any mail left is forgotten", () =>
     await clock.advance(3 * 3600_000 + 120_000);
     assertEquals(engine.status().paused, []);
   }));
+
+test("Behind a dead smarthost the mail of all domains is given up at its age limit", () =>
+  withEngine(200, async ({ clock, store, engine, carrier }) => {
+    carrier.endpointOf = () => "smarthost";
+    carrier.attempt = () => Promise.resolve(FAILED);
+    const expiresAt = clock.now() + 3600_000;
+    const forgotten = (n: number) => many(3, `${n}.example`).map((job) => ({ ...job, expiresAt }));
+    for (let n = 0; n < 50; n++) store.add(...forgotten(n));
+    store.add({ carrier: "smtp", lane: "new.example", id: "new" });
+    engine.start();
+    // Not one domain for each probe.
+    await clock.advance(3600_000 + 5 * 60_000);
+    assertEquals([store.count("dead"), store.count("pending")], [150, 1]);
+  }));
