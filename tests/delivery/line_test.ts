@@ -147,3 +147,28 @@ test("Behind a dead smarthost the mail of all domains is given up at its age lim
     await clock.advance(3600_000 + 5 * 60_000);
     assertEquals([store.count("dead"), store.count("pending")], [150, 1]);
   }));
+
+test("A clock set back strands no mail, and what is scheduled for later stays so", () =>
+  withEngine(200, async ({ clock, store, engine, carrier }) => {
+    carrier.dueAheadMsMax = 3 * 3600_000;
+    carrier.attempt = () => Promise.resolve(clock.now() > yearAhead ? FAILED : DONE);
+    const year = 365 * 24 * 3600_000;
+    const yearAhead = clock.now() + year - 1;
+    const scheduled = { id: "scheduled", createdAt: clock.now(), dueAt: clock.now() + 2 * year };
+    store.add({ carrier: "smtp", lane: "a.example", ...scheduled });
+    clock.jump(year);
+    store.add(...many(3, "a.example"));
+    engine.start();
+    await clock.advance(2_000);
+    store.add({
+      carrier: "smtp",
+      lane: "b.example",
+      id: "taken",
+      createdAt: clock.now(),
+      dueAt: clock.now(),
+    });
+    clock.jump(-year);
+    await clock.advance(61_000);
+    assertEquals([store.count("delivered"), store.jobs.get("scheduled")!.state], [4, "pending"]);
+    assertEquals(store.jobs.get("scheduled")!.dueAt, scheduled.dueAt);
+  }));
