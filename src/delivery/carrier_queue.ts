@@ -291,11 +291,12 @@ export class CarrierQueue {
     else if (result.endpoint === "failing") {
       endpoint.breaker.failed(probe, clock.monotonic(), result.quietMs);
     } else endpoint.breaker.inconclusive(probe, clock.monotonic());
-    const fields = { carrier: carrier.name, lanes: [...endpoint.lanes].slice(0, 10) };
-    if (endpoint.breaker.open && !wasOpen) {
-      log.warn("Endpoint paused", { ...fields, failures: endpoint.breaker.failures, error: result.error });
-    } else if (wasOpen && !endpoint.breaker.open) log.info("Endpoint answers again", fields);
     if (endpoint.breaker.open) this.#sleepUntilProbe(endpoint);
+    if (endpoint.breaker.open === wasOpen) return;
+    const fields = { carrier: carrier.name, lanes: [...endpoint.lanes].slice(0, LANES_KEPT) };
+    if (endpoint.breaker.open) {
+      log.warn("Endpoint paused", { ...fields, failures: endpoint.breaker.failures, error: result.error });
+    } else log.info("Endpoint answers again", fields);
   }
 
   /** A probe time that is past or unknown waits for a job or an answer, not for time. */
