@@ -27,6 +27,9 @@ const SLEEP_MS_MAX = 30_000;
 const SLEEP_MS_MIN = 5;
 /** More lanes than any configuration has; what is beyond waits for the next look. */
 const LANES_MAX = 10_000;
+/** After a look that found many lanes the next one is not at once: what is new waits behind what is there. */
+const LANES_MANY = 500;
+const LOOK_REST_MS = 100;
 /** Above this, endpoints that failed a few times and have nothing going on are forgotten. */
 const ENDPOINTS_MAX = 10_000;
 /** What an endpoint in trouble is told of by. */
@@ -57,6 +60,7 @@ export class CarrierQueue {
   readonly #waiting = new Set<string>();
   readonly #places: AttemptPlaces;
   #tidiedAtMs = -Infinity;
+  #restUntilMs = -Infinity;
   #looking = false;
   #lookAgain = false;
   #timer: Timer | null = null;
@@ -78,6 +82,8 @@ export class CarrierQueue {
     if (this.#stop.signal.aborted) return;
     this.#lookAgain = true;
     if (this.#looking) return;
+    const restMs = this.#restUntilMs - this.#deps.clock.monotonic();
+    if (restMs > 0) return this.#sleep(restMs);
     this.#looking = true;
     this.#track(this.#look());
   }
@@ -104,10 +110,17 @@ export class CarrierQueue {
       await this.#clockWatch.look();
       while (this.#lookAgain && !this.#stop.signal.aborted) {
         this.#lookAgain = false;
-        for (const name of await store.dueLanes(carrier.name, clock.now(), LANES_MAX)) this.#hungry(name);
-        if (this.#lookAgain) continue;
+        const names = await store.dueLanes(carrier.name, clock.now(), LANES_MAX);
+        for (const name of names) this.#hungry(name);
+        if (names.length >= LANES_MANY) this.#restUntilMs = clock.monotonic() + LOOK_REST_MS;
+        else if (this.#lookAgain) continue;
         const nextMs = await store.nextDueAt(carrier.name, clock.now());
         sleepMs = nextMs === null ? SLEEP_MS_MAX : nextMs - clock.now();
+        // There are others that were not told.
+        if (names.length >= LANES_MAX) sleepMs = Math.min(sleepMs, STORE_RETRY_MS);
+        if (!this.#lookAgain) continue;
+        sleepMs = this.#restUntilMs - clock.monotonic();
+        if (sleepMs > 0) break;
       }
     } catch (error) {
       log.warn("Cannot look for due jobs: store failed", { carrier: carrier.name, error: messageOf(error) });
@@ -173,7 +186,9 @@ export class CarrierQueue {
     }
     const wanted = this.#roomAt(endpoint);
     if (wanted === 0) return void this.#sleepUntilProbe(endpoint);
-    const room = Math.min(wanted, this.#places.free);
+    // Behind one smarthost each domain is a lane, with a mail or two: claimed at once, not one after another.
+    const share = Math.ceil(wanted / Math.max(1, endpoint.lanes.size));
+    const room = Math.min(share, this.#places.free);
     if (room <= 0) return void this.#waiting.add(lane.name);
     this.#places.held += room;
     lane.claiming = true;

@@ -172,3 +172,27 @@ test("A clock set back strands no mail, and what is scheduled for later stays so
     assertEquals([store.count("delivered"), store.jobs.get("scheduled")!.state], [4, "pending"]);
     assertEquals(store.jobs.get("scheduled")!.dueAt, scheduled.dueAt);
   }));
+
+test("Lanes behind one smarthost are claimed at once, and looked for ten times a second at most", () =>
+  withEngine(200, async ({ clock, store, engine, carrier }) => {
+    carrier.endpointOf = () => "smarthost";
+    for (let n = 0; n < 2_000; n++) store.add(...many(1, `${n}.example`));
+    const claim = store.claim.bind(store);
+    let [claiming, most] = [0, 0];
+    store.claim = async (...args) => {
+      most = Math.max(most, ++claiming);
+      await new Promise<void>((resolve) => clock.timer(10, resolve));
+      claiming--;
+      return await claim(...args);
+    };
+    engine.start();
+    for (let ms = 0; ms < 1_000; ms += 10) {
+      engine.wake();
+      await clock.advance(10);
+    }
+    assertLess(CONCURRENCY, most);
+    assertLess(store.calls["dueLanes"]!, 13);
+    assertLess(300, store.count("delivered"));
+    for (let ms = 0; ms < 4_000; ms += 100) await clock.advance(100);
+    assertEquals(store.count("delivered"), 2_000);
+  }));
