@@ -47,8 +47,8 @@ export type Ending = Exclude<Settlement, { kind: "released" }>;
 export interface Carrier {
   readonly name: CarrierName;
   /**
-   * No due time of this carrier can lie further ahead: a later one was written under a wrong clock, and is made
-   * due when that is noticed. Absent where a job may be scheduled for any time.
+   * No due time of this carrier can lie further ahead, but that of a job scheduled for later and not tried yet: any
+   * other was written under a wrong clock, and is made due when that is noticed.
    */
   readonly dueAheadMsMax?: number;
   /** Waits after the first, second, ... failed attempt, milliseconds; the last one repeats. Default: webhooks'. */

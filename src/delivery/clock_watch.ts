@@ -1,7 +1,8 @@
 /**
  * Notices a wall clock that was stepped back. Jobs deferred under the old time would wait for it to come again,
- * be it a day or a year. No due time of a carrier can lie further ahead than its longest wait, so if one does,
- * all pending jobs of the carrier are made due: tried a little early rather than never.
+ * be it a day or a year. No due time of a carrier can lie further ahead than its longest wait, so those jobs whose
+ * time does are made due: tried a little early rather than never. A mail that an app scheduled for later keeps its
+ * time, until it was tried.
  */
 
 import type { CarrierQueueDeps } from "./settler.ts";
@@ -24,11 +25,13 @@ export class ClockWatch {
     const offsetMs = clock.now() - clock.monotonic();
     const suspicious = this.#offsetMs === null || offsetMs < this.#offsetMs - STEP_MS;
     if (suspicious && carrier.dueAheadMsMax !== undefined) {
-      const strandedAt = await store.nextDueAt(carrier.name, clock.now() + carrier.dueAheadMsMax);
-      if (strandedAt !== null) {
-        const filter = { carrier: carrier.name, state: "pending" } as const;
+      const strandedAfter = clock.now() + carrier.dueAheadMsMax;
+      if (await store.nextDueAt(carrier.name, strandedAfter) !== null) {
+        const filter = { carrier: carrier.name, state: "pending", strandedAfter } as const;
         const count = await store.actOnJobs("retry", filter, clock.now(), false);
-        log.warn("Clock was stepped back: pending jobs made due", { carrier: carrier.name, count });
+        if (count > 0) {
+          log.warn("Clock was stepped back: pending jobs made due", { carrier: carrier.name, count });
+        }
       }
     }
     this.#offsetMs = offsetMs;

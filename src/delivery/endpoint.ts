@@ -20,18 +20,26 @@ export class Endpoint {
   settling = 0;
   /** Room promised to claims that have not come back. */
   reserved = 0;
+  /** Attempts under way that have taken long. */
+  slow = 0;
   lastError: string | null = null;
+  /** Monotonic; when the last attempt ended. */
+  lastUsedMs = 0;
 
   constructor(readonly name: string) {}
 
-  /** How many jobs may be claimed now. Zero until the buffer is half empty, so that claims come in batches. */
-  room(nowMs: number, concurrencyMax: number): number {
+  /**
+   * How many jobs may be claimed now. Zero until the buffer is half empty, so that claims come in batches. No
+   * buffer when places are `scarce`, or behind attempts that take long: who knows when its jobs had their turn.
+   */
+  room(nowMs: number, concurrencyMax: number, scarce = false): number {
     const permit = this.breaker.permits(nowMs);
     const held = this.queue.length + this.reserved;
     if (permit === "none") return 0;
     if (permit === "probe") return held === 0 ? 1 : 0;
-    if (held > BUFFER_JOBS_MAX / 2) return 0;
-    return Math.max(0, concurrencyMax + BUFFER_JOBS_MAX - this.inFlight - held);
+    const bufferMax = scarce || this.slow > 0 ? 0 : BUFFER_JOBS_MAX;
+    if (held > bufferMax / 2) return 0;
+    return Math.max(0, concurrencyMax + bufferMax - this.inFlight - held);
   }
 
   /** The next job to start, or null when nothing may start now. */

@@ -13,7 +13,8 @@ const RETRY_DELAYS_MS: readonly number[] = [
   30 * 60_000,
   RETRY_DELAY_MS_LAST,
 ];
-const JITTER = 0.2;
+/** Either way. */
+export const JITTER = 0.2;
 
 /** What a receiver may ask for with Retry-After. "0" must not become a loop, nor a typing error a lost week. */
 const RETRY_AFTER_MS_MIN = 1_000;

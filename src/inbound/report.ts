@@ -164,8 +164,8 @@ function statusFor(statuses: DeliveryStatus[], recipient: string): DeliveryStatu
     statuses.find(({ action }) => action === "failed") ?? statuses[0];
 }
 
-function isHard({ code, status, atRcpt }: DeliveryStatus): boolean {
-  return isHardBounce({ code, enhanced: status, stage: atRcpt ? "rcpt" : undefined });
+function isHard({ code, status, text, atRcpt }: DeliveryStatus): boolean {
+  return isHardBounce({ code, enhanced: status, text, stage: atRcpt ? "rcpt" : undefined });
 }
 
 /** A report that quotes no SMTP reply (unknown at the last hop, say) has a status alone: its class makes the code. */

@@ -20,6 +20,7 @@ export interface JobQuery {
   event: string | null;
   recipient: string | null;
   createdBefore: number | null;
+  strandedAfter: number | null;
 }
 
 /** Null when nothing can match. */
@@ -44,6 +45,7 @@ export function jobQuery(
     event: filter.event ?? null,
     recipient: filter.recipient ?? null,
     createdBefore: filter.createdBefore ?? null,
+    strandedAfter: filter.strandedAfter ?? null,
   };
 }
 
@@ -79,6 +81,10 @@ export function whereOf(query: JobQuery): { where: string[]; values: SqlValue[] 
   if (query.ids !== null) add("j.id IN (SELECT value FROM json_each(?))", JSON.stringify(query.ids));
   if (query.event !== null) add("j.event = ?", query.event);
   if (query.createdBefore !== null) add("j.created_at < ?", query.createdBefore);
+  if (query.strandedAfter !== null) {
+    add("j.due_at > ?", query.strandedAfter);
+    where.push("(j.carrier = 'webhook' OR j.attempts > 0 OR j.due_at <= j.created_at)");
+  }
   if (query.recipient?.startsWith("*@")) {
     // Less its first quote: `@domain"`.
     const text = JSON.stringify(`@${foldDomain(query.recipient.slice(2))}`).slice(1);

@@ -71,6 +71,8 @@ export interface JobFilter {
   recipient?: string | undefined;
   /** Jobs created before this time. */
   createdBefore?: number | undefined;
+  /** Jobs due after this time that nobody scheduled for later: written under a clock that ran ahead. */
+  strandedAfter?: number | undefined;
 }
 
 export type JobAction = "hold" | "release" | "retry" | "drop";

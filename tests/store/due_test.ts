@@ -7,7 +7,7 @@ import { DUE_SQL } from "../../src/store/due.ts";
 import { EVENTS_SQL } from "../../src/store/events.ts";
 import { UNSENT_SQL } from "../../src/store/jobs.ts";
 import { test, withTempDir } from "../support/test.ts";
-import { newJob, newMessage, openTestStore, T0, withStore } from "./support.ts";
+import { newJob, newMessage, openTestStore, smtpJob, T0, withStore } from "./support.ts";
 
 const DEFERRED = 200_000;
 
@@ -179,4 +179,27 @@ test("a lane full of deferred jobs does not slow the others", () =>
     const page = await store.listJobs({ state: "pending" }, { limit: 500 });
     assertEquals([page.items.length, page.items[0]?.id], [500, `fill${DEFERRED}`]);
     await store.close();
+  }));
+
+test("what a clock that ran ahead left behind is told from what was scheduled for later", () =>
+  withStore(async (store) => {
+    const ahead = T0 + 365 * 86_400_000;
+    const jobs = {
+      scheduled: smtpJob("a@a.example", { dueAt: ahead }),
+      soon: smtpJob("b@b.example", { dueAt: T0 + 1 }),
+      deferred: smtpJob("c@c.example"),
+      taken: smtpJob("d@d.example", { dueAt: ahead }),
+    };
+    const { taken, ...others } = jobs;
+    await store.addMessage(newMessage({ jobs: Object.values(others) }));
+    await store.addMessage(newMessage({ jobs: [taken], receivedAt: ahead }));
+    const [claimed] = await store.claim("smtp", "c.example", T0, 1);
+    const later = { kind: "deferred", at: ahead, code: 451, error: "later", dueAt: ahead + 9 } as const;
+    await store.settle(claimed!.id, later);
+    const filter = { carrier: "smtp", state: "pending", strandedAfter: T0 + 3600_000 } as const;
+    assertEquals(await store.actOnJobs("retry", filter, T0, true), 2);
+    assertEquals(await store.actOnJobs("retry", filter, T0, false), 2);
+    const { items } = await store.listJobs({ state: "pending" }, { limit: 10 });
+    const dueAt = new Map(items.map((job) => [job.id, job.dueAt]));
+    assertEquals(Object.values(jobs).map((job) => dueAt.get(job.id)), [ahead, T0 + 1, T0, T0]);
   }));

@@ -159,7 +159,9 @@ export class MemoryStore implements QueueStore {
   async actOnJobs(action: JobAction, filter: JobFilter, now: number, dryRun: boolean): Promise<number> {
     this.#called("actOnJobs");
     const jobs = [...this.jobs.values()].filter((job) =>
-      (!filter.state || job.state === filter.state) && !this.claimed.has(job.id)
+      (!filter.state || job.state === filter.state) && !this.claimed.has(job.id) &&
+      (filter.strandedAfter === undefined ||
+        job.dueAt > filter.strandedAfter && (job.attempts > 0 || job.dueAt <= job.createdAt))
     );
     if (action === "retry" && !dryRun) { for (const job of jobs) job.dueAt = now; }
     return jobs.length;

@@ -20,6 +20,7 @@ import { parseMailbox } from "../../mail/address.ts";
 import { verpAddress } from "../../mail/verp.ts";
 import type { ClaimedJob, Effects, Store } from "../../store/types.ts";
 import type { Carrier, Ending, Outcome } from "../carrier.ts";
+import { JITTER } from "../schedule.ts";
 import { type ContentFacts, scanContent } from "./content.ts";
 import { Delivery, type Obstacle, type Plan } from "./delivery.ts";
 import { type DirectDeps, directPlan, sourceFor } from "./direct.ts";
@@ -83,6 +84,7 @@ export function createSmtpCarrier(deps: SmtpDeps): Carrier {
 class SmtpCarrier implements Carrier {
   readonly name = "smtp";
   readonly retryDelaysMs = RETRY_DELAYS_MS;
+  readonly dueAheadMsMax = RETRY_DELAYS_MS.at(-1)! * (1 + JITTER);
   readonly attemptsMax = ATTEMPTS_MAX;
   readonly #deps: SmtpDeps;
   readonly #limits: SmtpLimits;

@@ -58,7 +58,7 @@ function suppressionsOf(
   const response = outcome.report?.response ?? null;
   const stage = stageOf(outcome);
   if (response === null || stage === null) return [];
-  if (!isHardBounce({ code: response.code, enhanced: response.enhanced, stage })) return [];
+  if (!isHardBounce({ ...response, stage })) return [];
   return [{
     address: suppressionKey(recipient) ?? recipient.toLowerCase(),
     reason: "bounce",

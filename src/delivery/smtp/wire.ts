@@ -51,6 +51,9 @@ export interface TlsWish {
   ca?: string[] | undefined;
 }
 
+/** For the system to close a socket that was destroyed. */
+const CLOSE_MS = 5_000;
+
 const REASONS: ReadonlyMap<string, string> = new Map([
   ["ECONNREFUSED", "connection refused"],
   ["ECONNRESET", "connection lost"],
@@ -220,12 +223,18 @@ export class Wire {
     return this.#error;
   }
 
-  /** Ends it, and resolves when nothing of it is left. */
+  /** Ends it, and resolves when nothing of it is left, or soon: an attempt must not hang on a socket's last word. */
   async close(): Promise<void> {
     const socket = this.#socket;
     this.fail(new WireError("lost", "closed by us"));
     if (socket.closed) return;
-    await new Promise<void>((resolve) => socket.once("close", () => resolve()));
+    await new Promise<void>((resolve) => {
+      const timer = this.#clock.timer(CLOSE_MS, resolve);
+      socket.once("close", () => {
+        timer.cancel();
+        resolve();
+      });
+    });
   }
 
   /** Calls back once when the server closes or says something while nobody waits. */

@@ -68,7 +68,7 @@ test("Only what is said about the address suppresses it", () =>
   withWorld({}, async (world) => {
     const failed = (code: number, enhanced: string | null, stage: SmtpReport["stage"]): Outcome => {
       const report: SmtpReport = {
-        response: { code, enhanced, text: "x" },
+        response: { code, enhanced, text: "No such user" },
         remote: null,
         transcript: "",
         stage,
