@@ -134,6 +134,12 @@ postscreen_greet_wait = 1s
     return mails.filter((mail) => mail.endsWith("\n\n"));
   }
 
+  /** How many mails wait in its queue. */
+  async queued(): Promise<number> {
+    const output = await run("postqueue", "-c", `${this.dir}/etc`, "-j");
+    return output.split("\n").filter((line) => line.startsWith("{")).length;
+  }
+
   async stop(): Promise<void> {
     const pid = Number((await Deno.readTextFile(`${this.dir}/queue/pid/master.pid`).catch(() => "0")).trim());
     if (pid !== 0) await run("postfix", "-c", `${this.dir}/etc`, "stop");
