@@ -95,9 +95,11 @@ export class CarrierQueue {
       await this.#clockWatch.look();
       while (this.#lookAgain && !this.#stop.signal.aborted) {
         this.#lookAgain = false;
-        for (const name of await store.dueLanes(carrier.name, clock.now(), LANES_MAX)) this.#hungry(name);
+        // One moment for both questions: a job that came due between two of them would be in neither answer.
+        const nowMs = clock.now();
+        for (const name of await store.dueLanes(carrier.name, nowMs, LANES_MAX)) this.#hungry(name);
         if (this.#lookAgain) continue;
-        const nextMs = await store.nextDueAt(carrier.name, clock.now());
+        const nextMs = await store.nextDueAt(carrier.name, nowMs);
         sleepMs = nextMs === null ? SLEEP_MS_MAX : nextMs - clock.now();
       }
     } catch (error) {
