@@ -18,6 +18,8 @@ export interface TurnOptions {
 const PER_SECOND_MIN = 300;
 const QUEUE_COST_MAX = 0.1;
 const READY_MS_MAX = 2_000;
+/** Of the machine: when others had more, speed is theirs as much as ours, and only CPU time for each mail counts. */
+const OTHERS_MAX = 0.1;
 
 interface Side {
   name: string;
@@ -32,7 +34,12 @@ function median(values: number[]): number {
 }
 
 const of = ({ results }: Side, value: (result: SendResult) => number) => median(results.map(value));
-const verdict = (isMet: boolean) => isMet ? "met" : "missed";
+
+function verdict(isMet: boolean, ...sides: Side[]): string {
+  const others = Math.max(...sides.map((side) => of(side, ({ cpu }) => cpu.others)));
+  if (isMet || others <= OTHERS_MAX) return isMet ? "met" : "missed";
+  return `not judged, others had ${(others * 100).toFixed(0)} % of the machine`;
+}
 
 /** Resolves with whether any mail was lost. */
 export async function sendTurns({ connections, seconds, turns, deferred }: TurnOptions): Promise<boolean> {
@@ -68,13 +75,13 @@ function summarize(side: Side): void {
   const readyMs = of(side, (result) => result.readyMs);
   console.log(
     `${side.name}, median of ${side.results.length}: accepted and delivered ${perSecond.toFixed(0)}/s ` +
-      `(target ${PER_SECOND_MIN}: ${verdict(perSecond >= PER_SECOND_MIN)}), CPU ${
+      `(target ${PER_SECOND_MIN}: ${verdict(perSecond >= PER_SECOND_MIN, side)}), CPU ${
         cpuMs.toFixed(2)
       } ms for each mail ` +
       `in all, which is ${(2000 / cpuMs).toFixed(0)}/s on two cores of its own; ready in ${
         readyMs.toFixed(0)
       } ms ` +
-      `(target ${READY_MS_MAX}: ${verdict(readyMs < READY_MS_MAX)})`,
+      `(target ${READY_MS_MAX}: ${verdict(readyMs < READY_MS_MAX, side)})`,
   );
 }
 
@@ -85,7 +92,7 @@ function compare(alone: Side, crowded: Side): void {
   const percent = (share: number) => `${(share * 100).toFixed(1)} %`;
   console.log(
     `The queue costs ${percent(slower)} of the mails delivered each second ` +
-      `(target under ${percent(QUEUE_COST_MAX)}: ${verdict(slower < QUEUE_COST_MAX)}), ` +
+      `(target under ${percent(QUEUE_COST_MAX)}: ${verdict(slower < QUEUE_COST_MAX, alone, crowded)}), ` +
       `and ${percent(dearer)} more of the daemon's CPU time for each`,
   );
 }
