@@ -144,6 +144,13 @@ function openSending(context: Context, vault: Vault, { pool }: Threads, { hostna
 
 type Sending = ReturnType<typeof openSending>;
 
+/** The configuration with `secret` where it has none; asked for with every step of every job, so kept until it changes. */
+function withSecret(config: () => Config, secret: string): () => Config {
+  const make = (of: Config) => ({ of, is: { ...of, webhook_secret: of.webhook_secret ?? secret } });
+  let kept = make(config());
+  return () => (kept.of === config() ? kept : kept = make(config())).is;
+}
+
 /** POST ROOM: the queue engine and its carriers. `baseUrl` is asked for each payload. */
 function openPostRoom(
   context: Context,
@@ -155,7 +162,7 @@ function openPostRoom(
 ) {
   const { config, clock, log, metrics, options } = context;
   const webhooks = createWebhookCarrier({
-    config: () => ({ ...config(), webhook_secret: config().webhook_secret ?? keys.webhookSecret }),
+    config: withSecret(config, keys.webhookSecret),
     lookupHost: (name) => threads.resolver.lookupHost(name),
     buildPayload: (input) => threads.pool.buildPayload(input),
     baseUrl,

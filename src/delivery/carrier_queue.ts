@@ -110,11 +110,13 @@ export class CarrierQueue {
       await this.#clockWatch.look();
       while (this.#lookAgain && !this.#stop.signal.aborted) {
         this.#lookAgain = false;
-        const names = await store.dueLanes(carrier.name, clock.now(), LANES_MAX);
+        // One moment for both questions: a job that came due between two of them would be in neither answer.
+        const nowMs = clock.now();
+        const names = await store.dueLanes(carrier.name, nowMs, LANES_MAX);
         for (const name of names) this.#hungry(name);
         if (names.length >= LANES_MANY) this.#restUntilMs = clock.monotonic() + LOOK_REST_MS;
         else if (this.#lookAgain) continue;
-        const nextMs = await store.nextDueAt(carrier.name, clock.now());
+        const nextMs = await store.nextDueAt(carrier.name, nowMs);
         sleepMs = nextMs === null ? SLEEP_MS_MAX : nextMs - clock.now();
         // There are others that were not told.
         if (names.length >= LANES_MAX) sleepMs = Math.min(sleepMs, STORE_RETRY_MS);

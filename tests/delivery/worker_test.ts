@@ -454,6 +454,22 @@ test("A million wake-ups are one look, and an idle engine sleeps", () =>
     assertLess((store.calls["dueLanes"] ?? 0) - before, 12);
   }));
 
+test("A job that comes due while the engine looks is not overlooked", () =>
+  withEngine(async ({ clock, store, carrier, engine }) => {
+    const dueLanes = store.dueLanes.bind(store);
+    let late = 20;
+    store.dueLanes = async (...args) => {
+      const lanes = await dueLanes(...args);
+      clock.jump(late);
+      late = 0;
+      return lanes;
+    };
+    store.add({ id: "soon", dueAt: clock.now() + 10 });
+    engine.start();
+    await clock.advance(1_000);
+    assertEquals(carrier.attempts, ["soon"]);
+  }));
+
 test("A limit over all endpoints is held, and lanes take turns under it", () =>
   withEngine(async ({ store, carrier, engine, clock }) => {
     carrier.attemptsMax = 6;

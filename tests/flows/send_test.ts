@@ -4,13 +4,17 @@
  */
 
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
-import { dkimVerify } from "mailauth/lib/dkim/verify.js";
-import { Buffer } from "node:buffer";
-import { createResolver } from "../../src/base/resolver.ts";
-import { systemClock } from "../../src/base/clock.ts";
 import { type ConfigValues, latin1, plainMail, type TestDaemon, withDaemon } from "../support/harness.ts";
 import { deferring, MailSink, refusing } from "../support/mail_sink.ts";
-import { eventOf, eventsOf, mxZone, postJson, sendMail, switchOnSigning } from "../support/sending.ts";
+import {
+  eventOf,
+  eventsOf,
+  mxZone,
+  postJson,
+  sendMail,
+  switchOnSigning,
+  verifiedSignatures,
+} from "../support/sending.ts";
 import { test } from "../support/test.ts";
 import { until } from "../support/until.ts";
 
@@ -39,23 +43,6 @@ async function withSink(
   }
 }
 
-async function verified(d: TestDaemon, bytes: Uint8Array): Promise<string[]> {
-  const resolver = createResolver({
-    servers: [d.zone.address],
-    timeoutMs: 10_000,
-    clock: systemClock,
-  });
-  try {
-    const { results } = await dkimVerify(Buffer.from(bytes), {
-      resolver: async (name: string, type: string) => await resolver.nodeStyle(name, type) as string[],
-      strict: true,
-    });
-    return results.map(({ status, algo }) => `${algo} ${status.result}`).sort();
-  } finally {
-    resolver.close();
-  }
-}
-
 test("A mail goes out signed, to the recipient's server, and each step is an event", () =>
   withSink({}, async (d, sink) => {
     await switchOnSigning(d);
@@ -80,7 +67,7 @@ test("A mail goes out signed, to the recipient's server, and each step is an eve
     const [mail] = sink.mails;
     assertMatch(mail!.from, /^bounces\+[0-9a-z]+-0-[0-9a-f]{12}@example\.com$/);
     assertEquals(mail!.to, ["ann@customer.example"]);
-    assertEquals(await verified(d, mail!.bytes), ["ed25519-sha256 pass", "rsa-sha256 pass"]);
+    assertEquals(await verifiedSignatures(d, mail!.bytes), ["ed25519-sha256 pass", "rsa-sha256 pass"]);
     assertEquals(latin1(mail!.bytes), await d.raw(id), "what went out is what is stored");
     assertEquals(mail!.bytes.some((byte) => byte > 127), false, "composed mail needs no 8BITMIME");
 
@@ -251,7 +238,7 @@ test("A mail as bytes goes out as it is, signed; its Bcc reaches the copy and st
       assert(text.endsWith("\r\n\r\n.leading dot\r\nbody\r\n"));
       assertMatch(text, /^Message-ID: <.+@example\.com>\r$/im);
       assertMatch(text, /^Date: /im);
-      assertEquals(await verified(d, bytes), ["ed25519-sha256 pass", "rsa-sha256 pass"]);
+      assertEquals(await verifiedSignatures(d, bytes), ["ed25519-sha256 pass", "rsa-sha256 pass"]);
     }
   }));
 

@@ -166,14 +166,14 @@ for (const value of FORGED) {
   });
 }
 
-test("A field of a million words is looked at in one pass", () => {
+test("A field of a hundred thousand words is looked at in one pass", () => {
   const start = performance.now();
   for (const word of ["a ", "(x) a", "\u00e9 "]) {
-    const header = block(`Authentication-Results: ${word.repeat(1_000_000)}\r\n\r\n`);
+    const header = block(`Authentication-Results: ${word.repeat(100_000)}\r\n\r\n`);
     assertEquals(forgedResults(header, "mx.us.test"), []);
   }
-  // Linear, that is a second or two; quadratic, it was minutes. The margin is for a busy machine.
-  assert(performance.now() - start < 60_000);
+  // Linear, that is a third of a second; quadratic, it was more than a minute. The margin is for a busy machine.
+  assert(performance.now() - start < 30_000);
 });
 
 test("Our name is ours in Unicode as well", () => {

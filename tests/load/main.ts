@@ -5,7 +5,8 @@
  * the machine. A mail counts as lost when it got a 250 and its id never reached the receiver.
  *
  *   deno task load [peak|steady|big|ready|stored|all] [--seconds 20] [--connections 20] [--messages 1000000]
- *   deno task load --send [--deferred 1000000] [--seconds 20] [--connections 20]: the way out, see send_load.ts
+ *   deno task load --send [--deferred 1000000] [--turns 3] [--seconds 20] [--connections 20]: the way out,
+ *     see send_load.ts and send_turns.ts
  */
 
 import { parseArgs } from "@std/cli/parse-args";
@@ -15,7 +16,7 @@ import { DaemonProcess } from "../support/daemon_process.ts";
 import { type LoadMail, makeMails } from "./mails.ts";
 import { LoadConnection, percentile } from "./smtp_load.ts";
 import { fillStore } from "./fill_store.ts";
-import { describeSend, sendLoad } from "./send_load.ts";
+import { sendTurns } from "./send_turns.ts";
 
 const RECIPIENT = "inbox@example.com";
 const DNS_ANSWER_MS = 1;
@@ -153,7 +154,7 @@ async function big(bench: Bench): Promise<number> {
 
 const args = parseArgs(Deno.args, {
   boolean: ["send"],
-  string: ["seconds", "connections", "messages", "deferred"],
+  string: ["seconds", "connections", "messages", "deferred", "turns"],
 });
 const profile = String(args._[0] ?? "all");
 const seconds = Number(args.seconds ?? 20);
@@ -162,13 +163,8 @@ const wanted = (name: string) => !args.send && (profile === name || profile === 
 let lostAny = false;
 
 if (args.send) {
-  const deferred = Number(args.deferred ?? 0);
-  // Side by side and in turns when there is something to compare: the machine is not the same every minute.
-  for (const jobs of deferred === 0 ? [0] : [0, deferred, 0, deferred]) {
-    const result = await sendLoad({ connections, seconds, deferred: jobs });
-    console.log(`send${jobs > 0 ? `, ${jobs} deferred jobs in the queue` : ""}: ${describeSend(result)}`);
-    lostAny ||= result.lost > 0;
-  }
+  const [turns, deferred] = [Number(args.turns ?? 3), Number(args.deferred ?? 0)];
+  lostAny = await sendTurns({ connections, seconds, turns, deferred });
 }
 
 if (wanted("ready")) {

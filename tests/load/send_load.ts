@@ -4,7 +4,8 @@
  * loopback: Debian's smtp-sink in a process of its own where it is installed, else one in this process. Every
  * event goes to a webhook receiver. A mail counts as lost when it got a 202 and its mail.delivered never came.
  *
- * `--deferred 1000000` puts that many deferred jobs, over 10,000 domains, into the queue first.
+ * `--deferred 1000000` puts that many deferred jobs, over 10,000 domains, into a second queue, and both are
+ * measured in turns (send_turns.ts).
  */
 
 import http from "node:http";
@@ -12,13 +13,13 @@ import type { Buffer } from "node:buffer";
 import { DaemonProcess, TEST_TOKEN } from "../support/daemon_process.ts";
 import { type Sink, startSink } from "./sink.ts";
 import { percentile } from "./smtp_load.ts";
-import { fillQueue } from "./fill_queue.ts";
+import { type CpuUse, watchCpu } from "./cpu.ts";
 
 export interface SendOptions {
+  /** A daemon's directory; what is there from earlier turns stays. */
+  dir: string;
   connections: number;
   seconds: number;
-  /** Deferred jobs in the queue beforehand. */
-  deferred: number;
 }
 
 export interface SendResult {
@@ -31,12 +32,18 @@ export interface SendResult {
   readyMs: number;
   peakRssBytes: number;
   sink: string;
+  cpu: CpuUse;
 }
 
 const TEXT = "The quick brown fox jumps over the lazy dog, and again it does so today.\n".repeat(54);
+const TRIAL = { from: "load@example.com", to: "user@customer.example", subject: "Trial", text: "Hello.\n" };
 const EVENT = /"event":"mail\.delivered","id":"([0-7][0-9A-HJKMNP-TV-Z]{25})"/;
-/** The first seconds are the engine's to warm up. */
-const WARM_UP_SECONDS = 3;
+/** The first mails are the engine's to warm up, and its compiler's: so long, and longer until so many are accepted. */
+const WARM_UP_SECONDS = 4;
+const WARM_UP_MAILS = 2_000;
+const WARM_UP_SECONDS_MAX = 30;
+/** RSA and Ed25519. */
+const SIGNATURES = 2;
 const GIVE_UP_MS = 60_000;
 
 interface Listener {
@@ -96,7 +103,7 @@ function post(
 }
 
 /** Posts for `seconds`; resolves with the ids that got a 202, and how long each answer took. */
-async function drive(port: number, { connections }: SendOptions, seconds: number) {
+async function drive(port: number, connections: number, seconds: number) {
   const agent = new http.Agent({ keepAlive: true, maxSockets: connections });
   const ids: string[] = [];
   const answersMs: number[] = [];
@@ -113,18 +120,26 @@ async function drive(port: number, { connections }: SendOptions, seconds: number
       const at = performance.now();
       const { status, text } = await post(agent, port, "/mail/send", body);
       answersMs.push(performance.now() - at);
-      if (status === 202) ids.push((JSON.parse(text) as { id: string }).id);
-      else if (++refused === 1) console.error(`First refusal: ${status} ${text}`);
+      if (status === 202) {
+        const { id, dkim } = JSON.parse(text) as { id: string; dkim: string[] };
+        if (dkim.length !== SIGNATURES) throw new Error(`Cannot measure: signed by ${dkim}`);
+        ids.push(id);
+      } else if (++refused === 1) console.error(`First refusal: ${status} ${text}`);
     }
   }));
   agent.destroy();
   return { ids, answersMs, refused, tookMs: performance.now() - start };
 }
 
+/** Once for each data directory: a later turn signs with the same keys. */
 async function switchOnSigning(port: number): Promise<void> {
   const agent = new http.Agent();
-  for (const [path, body] of [["", "{}"], ["/activate", '{"force":true}']]) {
-    const { status, text } = await post(agent, port, `/v1/domains/example.com/dkim${path}`, body!);
+  const base = "/v1/domains/example.com/dkim";
+  const { text } = await post(agent, port, "/mail/send", JSON.stringify({ ...TRIAL, dry_run: true }));
+  for (
+    const [path, body] of text.includes("DKIM-Signature") ? [] : [["", "{}"], ["/activate", '{"force":true}']]
+  ) {
+    const { status, text } = await post(agent, port, `${base}${path}`, body!);
     if (status >= 300) throw new Error(`Cannot switch on signing: ${text}`);
   }
   agent.destroy();
@@ -135,26 +150,37 @@ async function until(over: () => boolean, limitMs: number): Promise<void> {
   while (!over() && performance.now() < giveUp) await new Promise((resolve) => setTimeout(resolve, 10));
 }
 
-async function measure(
-  sink: Sink,
-  listener: Listener,
-  dir: string,
-  options: SendOptions,
-): Promise<SendResult> {
-  if (options.deferred > 0) await fillQueue(`${dir}/data`, options.deferred);
+async function warmUp(port: number, connections: number, listener: Listener): Promise<void> {
+  const ids: string[] = [];
+  for (
+    let seconds = 0;
+    seconds < WARM_UP_SECONDS_MAX && ids.length < WARM_UP_MAILS;
+    seconds += WARM_UP_SECONDS
+  ) {
+    ids.push(...(await drive(port, connections, WARM_UP_SECONDS)).ids);
+  }
+  await until(() => ids.every((id) => listener.delivered.has(id)), GIVE_UP_MS);
+}
+
+async function measure(sink: Sink, listener: Listener, options: SendOptions): Promise<SendResult> {
   const values = {
     outbound_transport: "postfix",
     outbound_smarthost: sink.address,
     webhook_url: `http://127.0.0.1:${listener.port}/hook`,
     log_level: "info",
   };
-  const daemon = await DaemonProcess.start(dir, values, { keepLines: false });
+  const daemon = await DaemonProcess.start(options.dir, values, { keepLines: false });
   try {
     await switchOnSigning(daemon.apiPort);
-    const warm = await drive(daemon.apiPort, options, WARM_UP_SECONDS);
-    await until(() => warm.ids.every((id) => listener.delivered.has(id)), GIVE_UP_MS);
+    await warmUp(daemon.apiPort, options.connections, listener);
+    const pids = { daemon: daemon.pid, generator: Deno.pid, ...(sink.pid !== null && { sink: sink.pid }) };
+    const cpuUsed = watchCpu(pids);
     const start = performance.now();
-    const { ids, answersMs, refused, tookMs } = await drive(daemon.apiPort, options, options.seconds);
+    const { ids, answersMs, refused, tookMs } = await drive(
+      daemon.apiPort,
+      options.connections,
+      options.seconds,
+    );
     const missing = new Set(ids);
     const isDone = () => {
       for (const id of missing) if (listener.delivered.has(id)) missing.delete(id);
@@ -172,23 +198,31 @@ async function measure(
       readyMs: daemon.readyMs,
       peakRssBytes: daemon.peakRssBytes(),
       sink: sink.name,
+      cpu: cpuUsed(),
     };
   } finally {
     await daemon.stop();
   }
 }
 
+/** One turn: a daemon started, warmed up, measured and stopped. */
 export async function sendLoad(options: SendOptions): Promise<SendResult> {
-  const dir = await Deno.makeTempDir({ prefix: "gomail-load-" });
   const sink = await startSink();
   const listener = await startListener();
   try {
-    return await measure(sink, listener, dir, options);
+    return await measure(sink, listener, options);
   } finally {
     await listener.close();
     await sink.close();
-    await Deno.remove(dir, { recursive: true });
   }
+}
+
+/** CPU milliseconds for each mail, of one process or of all. */
+export function cpuMsPerMail({ cpu, accepted }: SendResult, name?: string): number {
+  const seconds = name === undefined
+    ? Object.values(cpu.seconds).reduce((sum, value) => sum + value, 0)
+    : cpu.seconds[name] ?? 0;
+  return seconds * 1000 / Math.max(1, accepted);
 }
 
 export function describeSend(result: SendResult): string {
@@ -197,5 +231,8 @@ export function describeSend(result: SendResult): string {
     `delivered and told of ${result.deliveredPerSecond.toFixed(0)}/s, POST to 202 ` +
     [50, 95, 99].map((p) => `p${p} ${percentile(answersMs, p).toFixed(1)} ms`).join(", ") +
     `, ready in ${result.readyMs.toFixed(0)} ms, peak RSS ${(result.peakRssBytes / 1048576).toFixed(0)} MB` +
-    `, refused ${result.refused}, lost ${result.lost}`;
+    `, refused ${result.refused}, lost ${result.lost}; CPU for each mail ` +
+    Object.keys(result.cpu.seconds).map((name) => `${name} ${cpuMsPerMail(result, name).toFixed(2)} ms`)
+      .join(", ") +
+    `; others had ${(result.cpu.others * 100).toFixed(0)} % of the machine`;
 }

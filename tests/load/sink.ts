@@ -7,14 +7,22 @@ export interface Sink {
   name: string;
   /** `host:port`. */
   address: string;
+  /** Of a process of its own. */
+  pid: number | null;
   close(): Promise<void>;
 }
 
 export async function startSink(): Promise<Sink> {
   if (await hasSmtpSink()) {
     const sink = await SmtpSink.start();
-    return { name: "smtp-sink", address: `${sink.host}:${sink.port}`, close: () => sink.stop() };
+    return {
+      name: "smtp-sink",
+      address: `${sink.host}:${sink.port}`,
+      pid: sink.pid,
+      close: () => sink.stop(),
+    };
   }
   const sink = await MailSink.start();
-  return { name: "the sink in this process", address: `127.0.0.1:${sink.port}`, close: () => sink.close() };
+  const address = `127.0.0.1:${sink.port}`;
+  return { name: "the sink in this process", address, pid: null, close: () => sink.close() };
 }

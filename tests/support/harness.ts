@@ -5,7 +5,7 @@
  */
 
 import { createLogger, type LogLevel } from "../../src/base/log.ts";
-import { systemClock } from "../../src/base/clock.ts";
+import { type Clock, systemClock } from "../../src/base/clock.ts";
 import { newWebhookSecret } from "../../src/base/secret.ts";
 import { type ReceivedRequest, type Receiver, startReceiver } from "../../src/cli/demo/receiver.ts";
 import { startZoneServer, type ZoneName, type ZoneServer } from "../../src/cli/demo/zone_server.ts";
@@ -199,6 +199,8 @@ export interface HarnessOptions {
   /** Beside SENDER_ZONE. */
   zone?: Record<string, ZoneName>;
   logLevel?: LogLevel;
+  /** What the daemon goes by instead of the system's. */
+  clock?: Clock;
   /** Runs before the daemon starts, for example to mount something at `${dir}/data`. */
   prepare?: (dir: string) => Promise<void>;
 }
@@ -244,7 +246,7 @@ export function withDaemon(
     try {
       await options.prepare?.(dir);
       const config: Config = configOf(all);
-      daemon = await startDaemon(config, { log });
+      daemon = await startDaemon(config, { log, clock: options.clock ?? systemClock });
       await fn(new TestDaemon(daemon, dir, zone, receiver, secret, rawLines, all));
     } finally {
       await daemon?.stop();

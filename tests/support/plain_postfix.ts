@@ -4,11 +4,16 @@
  * Nothing that it sends leaves the machine: all of it goes to smtp-sink(1), which comes with Postfix.
  */
 
-import { answers, exists, run } from "./postfix.ts";
+import { answers, exists, letSettle, run } from "./postfix.ts";
 import { until } from "./until.ts";
 
 const PORT = 2525;
 const MASTER_MS_MAX = 60_000;
+/** letSettle() for what a script does between two of its own edits. */
+const SETTLING = `
+postconf() { touch -d '1 minute ago' "$MAIL_CONFIG/main.cf" "$MAIL_CONFIG/master.cf"; command postconf "$@"; }
+postfix() { touch -d '1 minute ago' "$MAIL_CONFIG/main.cf" "$MAIL_CONFIG/master.cf"; command postfix "$@"; }
+`;
 
 export class PlainPostfix {
   #sink: Deno.ChildProcess | null = null;
@@ -38,6 +43,7 @@ export class PlainPostfix {
       master!.replace(/^smtp( +inet)/m, `${postfix.port25}$1`),
     );
     try {
+      await letSettle(`${dir}/etc`);
       await postfix.#startSink();
       await run("postfix", "-c", `${dir}/etc`, "start");
       await until(() => answers(postfix.port25), "Postfix to answer", MASTER_MS_MAX);
@@ -65,6 +71,7 @@ default_transport = smtp:[${this.sink.replace(":", "]:")}
 alias_maps =
 alias_database =
 notify_classes =
+postscreen_greet_wait = 1s
 `;
   }
 
@@ -83,9 +90,10 @@ notify_classes =
       stderr: "piped",
     }).spawn();
     const writer = child.stdin.getWriter();
-    await writer.write(new TextEncoder().encode(script));
+    await writer.write(new TextEncoder().encode(SETTLING + script));
     await writer.close();
     const { code, stderr } = await child.output();
+    await letSettle(`${this.dir}/etc`);
     return { code, err: new TextDecoder().decode(stderr) };
   }
 
@@ -124,6 +132,12 @@ notify_classes =
       mails.push(await Deno.readTextFile(`${this.dir}/sent/${name}`));
     }
     return mails.filter((mail) => mail.endsWith("\n\n"));
+  }
+
+  /** How many mails wait in its queue. */
+  async queued(): Promise<number> {
+    const output = await run("postqueue", "-c", `${this.dir}/etc`, "-j");
+    return output.split("\n").filter((line) => line.startsWith("{")).length;
   }
 
   async stop(): Promise<void> {

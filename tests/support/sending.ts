@@ -1,5 +1,9 @@
 /** What tests of the way out share: posting to the API, signing switched on, and the events that came. */
 
+import { dkimVerify } from "mailauth/lib/dkim/verify.js";
+import { Buffer } from "node:buffer";
+import { systemClock } from "../../src/base/clock.ts";
+import { createResolver } from "../../src/base/resolver.ts";
 import type { OutboundPayload } from "../../src/events/outbound.ts";
 import type { ApiAnswer, TestDaemon } from "./harness.ts";
 import { until } from "./until.ts";
@@ -75,4 +79,22 @@ export async function eventOf(
     );
   await until(() => find() !== undefined, `${event} of ${id}`);
   return find()!;
+}
+
+/** What the library that our own code signs with makes of these signatures: `rsa-sha256 pass`, by the test's zone. */
+export async function verifiedSignatures(d: TestDaemon, bytes: Uint8Array): Promise<string[]> {
+  const resolver = createResolver({
+    servers: [d.zone.address],
+    timeoutMs: 10_000,
+    clock: systemClock,
+  });
+  try {
+    const { results } = await dkimVerify(Buffer.from(bytes), {
+      resolver: async (name: string, type: string) => await resolver.nodeStyle(name, type) as string[],
+      strict: true,
+    });
+    return results.map(({ status, algo }) => `${algo} ${status.result}`).sort();
+  } finally {
+    resolver.close();
+  }
 }

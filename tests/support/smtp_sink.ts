@@ -38,6 +38,10 @@ export class SmtpSink {
     return sink;
   }
 
+  get pid(): number {
+    return this.child.pid;
+  }
+
   /** `sess=    3 quit=    2 mesg=    2` and a carriage return, again for each change. */
   async #read(): Promise<void> {
     const decoder = new TextDecoder();
