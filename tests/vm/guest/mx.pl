@@ -1,5 +1,5 @@
 # mx.pl PORT FOLDER: the mail server of customer.test in small. Each mail that it takes becomes a file in FOLDER, its
-# envelope on top; nobody@ is not known there.
+# envelope on top; nobody-whatever@ is not known there.
 use strict;
 use warnings;
 use IO::Socket::INET;
@@ -22,7 +22,7 @@ while (1) {
     my $said = "250 2.0.0 Ok";
     if ($line =~ /^EHLO/i) { $said = "250-mx.customer.test\r\n250-8BITMIME\r\n250 SMTPUTF8" }
     elsif ($line =~ /^MAIL FROM:\s*<(.*?)>/i) { ($from, @to) = ($1) }
-    elsif ($line =~ /^RCPT TO:\s*<(nobody@.*?)>/i) { $said = "550 5.1.1 No such user here" }
+    elsif ($line =~ /^RCPT TO:\s*<(nobody[^@>]*@.*?)>/i) { $said = "550 5.1.1 No such user here" }
     elsif ($line =~ /^RCPT TO:\s*<(.*?)>/i) { push @to, $1 }
     elsif ($line =~ /^DATA/i && !@to) { $said = "503 5.5.1 No valid recipients" }
     elsif ($line =~ /^DATA/i) {

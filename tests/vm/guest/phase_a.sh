@@ -41,7 +41,7 @@ check "keys to sign with are made, and used" eval 'gomail dkim generate app.test
 check "they are the service's alone" is '600 gomail:gomail, 600 gomail:gomail, 700 gomail:gomail' \
   "$(stat -c '%a %U:%G' /var/lib/gomail/dkim/app.test/*.pem /var/lib/gomail/dkim/app.test | paste -sd, | sed 's/,/, /g')"
 check "a mail goes out, to the server that DNS names, with two signatures" goes_out a-out 2
-check "of one to nobody the app hears the bounce" comes_back a-nobody
+check "of one to nobody the app hears the bounce" comes_back a-bounce
 
 start_load a-kill $door
 old=$(main_pid)

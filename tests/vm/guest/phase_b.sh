@@ -68,7 +68,7 @@ check "gomail postfix --check agrees" agrees
 check "mail through the filter reaches the receiver, with the true client address" sent_and_arrived b-filter 25
 check "and with STARTTLS to Postfix" sent_and_arrived b-filter-tls 25 --tls
 check "mail goes out through Postfix, signed" goes_out b-out 1
-check "Postfix's bounce of one to nobody comes home" comes_back b-nobody
+check "Postfix's bounce of one to nobody comes home" comes_back b-bounce
 check "Postfix is set up for after the queue" sh -e "$GUEST_OUT/postfix--lmtp.sh"
 check "gomail postfix --lmtp --check agrees" agrees --lmtp
 check "mail through the queue reaches the receiver, with the true client address" sent_and_arrived b-queue 25
@@ -90,7 +90,7 @@ check "and by STARTTLS" sent_and_arrived b-starttls 25 --tls
 check "which the webhook says" is TLSv1.3 "$(field b-starttls connection.tls.version)"
 check "mail by HTTP reaches the receiver" posted_and_arrived b-http
 check "mail goes out to the server that DNS names, signed" goes_out b-direct 1
-check "of one to nobody the app hears the bounce" comes_back b-direct-nobody
+check "of one to nobody the app hears the bounce" comes_back b-direct-bounce
 old=$(main_pid)
 check "a reload is done in the same process, and says so" eval 'systemctl reload gomail && until_true 5 is_ready && is $old "$(main_pid)"'
 
