@@ -20,8 +20,10 @@ const NOTIFY = "/run/systemd/notify";
 export const GRANTS: readonly Grant[] = [
   {
     flag: "--allow-net",
-    why: "Listens where the config says, and calls name servers and receivers that only the config knows. " +
-      "Which receivers are private addresses is decided per address, in delivery/webhook/guard.ts.",
+    why:
+      "Listens where the config says, and calls name servers and receivers that only the config knows, and mail " +
+      "servers that only a recipient's DNS knows. Which of them are private addresses is decided per address, in " +
+      "delivery/webhook/guard.ts and delivery/smtp/mx.ts.",
   },
   {
     flag: "--allow-read",

@@ -28,7 +28,10 @@ test("postfix prints a script for the filter that names the config's domains and
   assertEquals(ran.code, 0);
   assertStringIncludes(ran.out, "  'relay_domains = example.com, b.example, a.example' \\\n");
   assertStringIncludes(ran.out, "postconf -P 'smtp/inet/smtpd_proxy_filter=127.0.0.1:10025'\n");
-  assertStringIncludes(ran.out, "#   smtp_listen: off\n#   proxy_listen: 127.0.0.1:10025\n");
+  assertStringIncludes(
+    ran.out,
+    "#   smtp_listen: off\n#   proxy_listen: 127.0.0.1:10025\n#   lmtp_listen: 127.0.0.1:10024\n",
+  );
   assertStringIncludes(ran.out, "'message_size_limit = 26214400'");
   assertStringIncludes(
     ran.err,
@@ -44,7 +47,7 @@ test("postfix --lmtp leaves room for Postfix's header field, and takes the filte
   assertStringIncludes(ran.out, `'message_size_limit = ${2 ** 20 - 4096}'`);
   assertStringIncludes(
     ran.out,
-    "'relay_transport = lmtp:inet:127.0.0.1:24' \\\n  'lmtp_send_xforward_command = yes'\n",
+    "'relay_transport = lmtp:inet:127.0.0.1:24' \\\n  'lmtp_send_xforward_command = yes' \\\n  'smtputf8_enable = yes'\n",
   );
   assertStringIncludes(ran.out, "postconf -PX 'smtp/inet/smtpd_proxy_filter'\n");
   assertNotMatch(ran.out, /lmtp_listen/);
@@ -94,12 +97,17 @@ test("postfix refuses a socket that Postfix, locked into its queue directory, ca
 test("postfix names doors and the smarthost as Postfix writes them", async () => {
   const shown: [flags: string, text: string][] = [
     ["--proxy-listen [::1]:10025", "smtpd_proxy_filter=[::1]:10025'"],
-    ["--proxy-listen [::1]:10025", "'relay_transport = relay:[::1]:10025'"],
+    // In both ways: Postfix's own bounces don't come by a filter.
+    ["--proxy-listen [::1]:10025 --lmtp-listen [::1]:24", "'relay_transport = lmtp:inet:[::1]:24'"],
+    ["--proxy-listen unix:/var/spool/postfix/gomail/proxy", "'relay_transport = lmtp:inet:127.0.0.1:10024'"],
     ["--proxy-listen [::]:10025", "smtpd_proxy_filter=127.0.0.1:10025'"],
     ["--proxy-listen unix:/var/spool/postfix/gomail/proxy", "smtpd_proxy_filter=unix:gomail/proxy'"],
     ["--lmtp --lmtp-listen unix:/var/spool/postfix/gomail/l", "'relay_transport = lmtp:unix:gomail/l'"],
     ["--outbound-smarthost [::1]:10026", "-M '[::1]:10026/inet=[::1]:10026 inet n - y - - smtpd"],
-    ["--outbound-smarthost [::1]:10026", "-o mynetworks=[::1]/128 "],
+    [
+      "--outbound-smarthost [::1]:10026",
+      "-o mynetworks=[::1]/128 -o smtpd_client_event_limit_exceptions=[::1]/128 ",
+    ],
     ["--outbound-smarthost localhost:10026", "-M '127.0.0.1:10026/inet="],
     [
       "--outbound-smarthost mail.example.net:25",
@@ -116,6 +124,7 @@ test("postfix names doors and the smarthost as Postfix writes them", async () =>
   }
   const direct = await postfix("--primary-domain example.com --outbound-transport direct");
   assertNotMatch(direct.out, /postconf -M '(?!smtp)/);
+  assertStringIncludes(direct.out, "'relay_transport = lmtp:inet:127.0.0.1:10024'");
 });
 
 test("postfix refuses what it can't do, in one line that says what to do", async () => {
@@ -158,10 +167,10 @@ for (const way of ["", "--lmtp"]) {
     const settings = settingsIn((await postfix(flags)).out);
     const all = await postfix(`${flags} --check`, settings);
     assertEquals(all.code, 0, all.out);
-    const mainOnly = settings.split("\n").filter((line) => !line.includes(" inet ")).join("\n");
+    const mainOnly = settings.split("\n").filter((line) => !/ (?:inet|unix) /.test(line)).join("\n");
     const some = await postfix(`${flags} --check`, mainOnly);
     assertEquals(some.code, 0);
-    assertStringIncludes(some.out, "3 in master.cf not checked");
+    assertStringIncludes(some.out, "4 in master.cf not checked");
     assertStringIncludes(some.err, "note: for master.cf too: `(postconf -n; postconf -M)");
   });
 }
@@ -181,7 +190,7 @@ test("postfix --check names every difference with what is, what should be, and w
   assertEquals(ran.code, 1);
   assertStringIncludes(
     ran.err,
-    "note: gomail.yaml needs smtp_listen: off and proxy_listen: 127.0.0.1:10025\n",
+    "note: gomail.yaml needs smtp_listen: off and proxy_listen: 127.0.0.1:10025 and lmtp_listen: 127.0.0.1:10024\n",
   );
   const { ok, differences, domains } = JSON.parse(ran.out);
   assertEquals([ok, domains], [false, { names: ["example.com", "b.example"], added: null }]);
@@ -200,7 +209,7 @@ test("postfix --check names every difference with what is, what should be, and w
     "message_size_limit\n  is         10240000\n  should be  26214400\n" +
       "  ->         postconf -e 'message_size_limit = 26214400'\n",
   );
-  assertStringIncludes(text.out, "5 of 22 settings differ; `postfix reload` afterwards\n");
+  assertStringIncludes(text.out, "5 of 25 settings differ; `postfix reload` afterwards\n");
 });
 
 test("postfix --check shows nothing of its input that could act on a terminal", async () => {
@@ -230,6 +239,7 @@ test("postfix --undo needs no domain and no daemon, and asks nobody", async () =
   const ran = await postfix("--undo");
   assertEquals([ran.code, ran.err], [0, ""]);
   assertStringIncludes(ran.out, "postconf -MX '127.0.0.1:10026/inet'\n");
+  assertStringIncludes(ran.out, "postconf -MX 'gomail-cleanup/unix'\n");
   assertStringIncludes(ran.out, "postconf -PX 'smtp/inet/smtpd_proxy_filter'\n");
   for (
     const name of ["relay_domains", "relay_transport", "lmtp_send_xforward_command", "message_size_limit"]

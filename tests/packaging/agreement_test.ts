@@ -3,7 +3,7 @@
  * a host: which paths, which port, which modes, which user. Here all of them are read and compared.
  */
 
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import meta from "../../deno.json" with { type: "json" };
 import { PACKAGED_SETTINGS, packagedConfig } from "../../packaging/build/config_file.ts";
 import { CONFFILES, FILES } from "../../packaging/build/deb_files.ts";
@@ -73,6 +73,48 @@ test("the data directory is the same everywhere: gomail's alone", () => {
   assert(allows(rules, `${dir}/`, "rw") && allows(rules, `${dir}/gomail.db-wal`, "rwk"));
   assert(allows(rules, `${dir}/.doctor-1`, "rw"));
   assertStringIncludes(postrm, dir);
+});
+
+test("keys that mail is signed with are below the data directory, and come and go with it", async () => {
+  const dir = defaults.data_dir;
+  assertStringIncludes(
+    await read("src/outbound/dkim_files.ts"),
+    'join(this.options.dataDir, "dkim", domain)',
+  );
+  assert(allows(rules, `${dir}/dkim/example.com/gm-rsa.pem`, "rw"));
+  assertEquals(service.one("Service", "UMask"), "0077");
+  // A removal touches nothing in there; a purge deletes whatever is.
+  assertEquals([prerm, postrm.split('[ "$1" = purge ]')[0]!].filter((script) => script.includes(dir)), []);
+  assertMatch(postrm, /find "\$dir" -xdev -mindepth 1 -delete/);
+  // The other way, a key of the administrator's: read, and never written.
+  const own = "/etc/gomail/dkim/default.pem";
+  assert(granted("--allow-read").some((place) => own.startsWith(`${place}/`)));
+  assert(allows(rules, own, "r") && !allows(rules, own, "w"));
+});
+
+test("the service may call any server from any address of its host: mail hosts, policies, the smarthost", () => {
+  // A source address without a port of its own needs no capability; what would forbid it is in none of these.
+  for (
+    const key of [
+      "SocketBindDeny",
+      "SocketBindAllow",
+      "IPAddressDeny",
+      "PrivateNetwork",
+      "RestrictNetworkInterfaces",
+    ]
+  ) {
+    assertEquals(service.all("Service", key), [], key);
+  }
+  const families = service.one("Service", "RestrictAddressFamilies").split(" ");
+  for (const family of ["AF_INET", "AF_INET6"]) assert(families.includes(family), family);
+  assert(GRANTS.some(({ flag, values }) => flag === "--allow-net" && values === undefined));
+  for (const family of ["inet", "inet6"]) {
+    assertMatch(profile, new RegExp(`^ {2}network ${family} stream,$`, "m"));
+  }
+  assertEquals([...profile.matchAll(/^ *(?:audit )?deny network (\S+),$/gm)].map(([, what]) => what), [
+    "raw",
+    "packet",
+  ]);
 });
 
 test("the control socket is the same everywhere, and its mode is the access check", () => {

@@ -4,6 +4,7 @@
  */
 
 import { assertEquals, assertMatch } from "@std/assert";
+import { generateKeyPairSync } from "node:crypto";
 import { permissionFlags } from "../../packaging/build/permissions.ts";
 import { processConfig, TEST_TOKEN } from "../support/daemon_process.ts";
 import { test, withTempDir } from "../support/test.ts";
@@ -44,6 +45,33 @@ test("the whole demo passes with the executable's permissions", () =>
     const { code, out, err } = await narrow(dir, ["demo", "--once"]);
     assertEquals([code, err], [0, ""]);
     assertMatch(out, /All went as it should/);
+    // Keys written into the data directory, a message signed by both and handed to another server, its event.
+    assertMatch(
+      out,
+      /^ +signature +pass .*rsa-sha256\n +signature +pass .*ed25519-sha256\n +mail\.delivered /m,
+    );
+  }));
+
+test("a key to sign with is read where configuration is, and refused elsewhere with what to do instead", () =>
+  withTempDir(async (dir) => {
+    const { privateKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
+    const pem = privateKey.export({ type: "pkcs8", format: "pem" });
+    await Deno.writeTextFile(`${dir}/own.pem`, String(pem), { mode: 0o600 });
+    const validate = (path: string) => {
+      const yaml = JSON.stringify({ ...processConfig(dir), dkim_private_key_path: path });
+      return narrow(dir, ["validate", "--config", "-"], yaml);
+    };
+    const own = await validate(`${dir}/own.pem`);
+    assertEquals([own.code, own.err], [0, ""], own.out);
+    // A name that no host has: that it is not there can only be said of a place that may be read.
+    const missing = await validate("/etc/gomail/narrow-test-has-none.pem");
+    assertMatch(missing.out, /dkim_private_key_path = .*\n {2}names a file that does not exist\n/);
+    const outside = await validate(`${OUTSIDE}/own.pem`);
+    assertEquals(outside.code, 1);
+    assertMatch(
+      outside.out,
+      /dkim_private_key_path = .*\n {2}.*it is outside the places .* may read\n {2}-> .*put a copy below \/etc\/gomail/,
+    );
   }));
 
 test("a path outside is refused with what to do instead", () =>

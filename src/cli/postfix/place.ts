@@ -19,13 +19,6 @@ export type Way = keyof typeof DEFAULT_DOOR;
 /** Debian's, which its services are locked into: they see sockets by their path below it. */
 const QUEUE_DIRECTORY = "/var/spool/postfix/";
 
-export interface Door {
-  /** `host:port` or `unix:path`, for smtpd_proxy_filter. */
-  filter: string;
-  /** For mail to our domains that is in Postfix's queue. Null where its SMTP client can't go: to a socket. */
-  transport: string | null;
-}
-
 /**
  * A value from the config as one word of Postfix's. `$`, spaces, commas and braces mean something there, and a
  * value that would need them is refused rather than bent.
@@ -39,8 +32,11 @@ export function word(value: string): string {
 
 const bracketed = (host: string) => host.includes(":") ? `[${host}]` : host;
 
-/** A TCP door before a socket: it is the one that Postfix can reach from inside its queue directory. */
-export function doorOf(way: Way, listen: readonly string[]): Door {
+/**
+ * `host:port` or `unix:path`, as smtpd_proxy_filter wants it. A TCP door before a socket: it is the one that Postfix
+ * can reach from inside its queue directory.
+ */
+export function doorOf(way: Way, listen: readonly string[]): string {
   const doors = (listen.length === 0 ? [DEFAULT_DOOR[way]] : listen).map((entry) => parseListen(entry)!);
   const door = doors.find((entry) => "host" in entry) ?? doors[0]!;
   if ("path" in door) {
@@ -52,19 +48,20 @@ export function doorOf(way: Way, listen: readonly string[]): Door {
           `${DEFAULT_DOOR[way]} in ${way}_listen`,
       );
     }
-    const path = door.path.slice(QUEUE_DIRECTORY.length);
-    const filter = `unix:${word(path)}`;
-    return { filter, transport: way === "lmtp" ? `lmtp:${filter}` : null };
+    return `unix:${word(door.path.slice(QUEUE_DIRECTORY.length))}`;
   }
   if (door.port === 0) {
     throw new CommandError(`Cannot tell Postfix the port of ${way}_listen: with 0 it changes at every start`);
   }
   // [::] takes IPv4 as well.
   const host = /^(?:0\.0\.0\.0|::)$/.test(door.host) ? "127.0.0.1" : door.host;
-  const filter = word(`${bracketed(host)}:${door.port}`);
-  if (way === "lmtp") return { filter, transport: `lmtp:inet:${filter}` };
-  // In brackets, or Postfix would look for MX records. The service `relay` is there for such mail.
-  return { filter, transport: word(`relay:[${host}]:${door.port}`) };
+  return word(`${bracketed(host)}:${door.port}`);
+}
+
+/** The same as relay_transport wants it, for what is in Postfix's queue and meant for our domains. */
+export function lmtpTransport(listen: readonly string[]): string {
+  const door = doorOf("lmtp", listen);
+  return door.startsWith("unix:") ? `lmtp:${door}` : `lmtp:inet:${door}`;
 }
 
 /** What gomail.yaml has to say for this way, as far as it doesn't yet. */
@@ -78,8 +75,10 @@ export function yamlLines(way: Way, config: Pick<Config, "smtp_listen" | "proxy_
     const others = config.smtp_listen.filter((entry) => !isOn25(entry));
     lines.push(`smtp_listen: ${others.length === 0 ? "off" : JSON.stringify(others)}`);
   }
-  const key = `${way}_listen` as const;
-  if (config[key].length === 0) lines.push(`${key}: ${DEFAULT_DOOR[way]}`);
+  for (const door of way === "proxy" ? ["proxy", "lmtp"] as const : ["lmtp"] as const) {
+    const key = `${door}_listen` as const;
+    if (config[key].length === 0) lines.push(`${key}: ${DEFAULT_DOOR[door]}`);
+  }
   return lines;
 }
 

@@ -7,7 +7,8 @@
  */
 
 import type { Config } from "../../config/schema.ts";
-import { doorOf, type Outlet, outletOf, type Way, word } from "./place.ts";
+import { HEADER_BYTES_MAX } from "../../outbound/header_limits.ts";
+import { doorOf, lmtpTransport, type Outlet, outletOf, type Way, word } from "./place.ts";
 
 export type Setting =
   /** A parameter of main.cf. */
@@ -203,57 +204,101 @@ function postscreenStep(port25: string): Step {
   };
 }
 
+/**
+ * What is in Postfix's queue for our domains goes to the LMTP door, in both ways: bounces above all, which Postfix
+ * makes itself, without any client that a filter could answer. At the filter's door a refusal would end such a
+ * bounce, unheard (a DMARC policy of our own is enough, for a Postfix with a name below our domain); at the LMTP
+ * door nothing is refused for policy. And what Postfix wants of others' servers, TLS for one (smtp_tls_*), it does
+ * not want of that door.
+ */
 function wayStep({ way, config }: PlanInput, smtpd: string): Step {
-  const door = doorOf(way, way === "proxy" ? config.proxy_listen : config.lmtp_listen);
   const filter = (value: string | null): Setting => ({
     kind: "option",
     service: smtpd,
     name: "smtpd_proxy_filter",
     value,
   });
-  const transport = door.transport === null ? [] : [main("relay_transport", door.transport)];
+  const home = [
+    main("relay_transport", lmtpTransport(config.lmtp_listen)),
+    main("lmtp_send_xforward_command", "yes"),
+    main("smtputf8_enable", "yes"),
+  ];
   if (way === "lmtp") {
     return {
       why: "Queues mail for our domains and delivers it to GoMail by LMTP, with the client's true address.",
-      settings: [filter(null), ...transport, main("lmtp_send_xforward_command", "yes")],
+      settings: [filter(null), ...home],
     };
   }
   return {
-    why: "Asks GoMail before it queues anything; what this host itself sends to our domains goes there too.",
-    settings: [filter(door.filter), ...transport],
+    why:
+      "Asks GoMail before it queues anything; Postfix's own bounces, and this host's mail, reach it by LMTP.",
+    settings: [filter(doorOf(way, config.proxy_listen)), ...home],
   };
 }
 
+/** A record of Postfix's queue has one byte more than its line where that is longer than this. */
+const LONG_LINE_BYTES = 128;
+
 /**
- * Takes what GoMail sends, from this host alone, and changes nothing of it: it is signed. Whatever main.cf has
- * for strangers (filters, milters, restrictions, rewriting) is off here.
+ * Takes what GoMail sends, from this host alone, and changes nothing of it: it is signed, and its envelope sender
+ * leads each bounce home. Whatever main.cf has for strangers (filters, milters, restrictions, rewriting, limits) is
+ * off here. A cleanup of its own, because it is that one which writes addresses anew, cuts long header fields off,
+ * and ends what is larger than others may send.
  */
-function outletStep({ service, mynetworks }: Exclude<Outlet, { none: string }>): Step {
+function outletStep({ service, mynetworks }: Exclude<Outlet, { none: string }>, config: PlanConfig): Step {
   const only = "permit_mynetworks,reject";
+  const { max_message_size: bytes } = config;
+  const size = [
+    "message_size_limit",
+    String(bytes + TRACE_BYTES + Math.ceil(bytes / LONG_LINE_BYTES)),
+  ] as const;
+  const mark = ["syslog_name", "postfix/gomail"] as const;
   return {
     why: "Takes GoMail's outgoing mail on loopback, unfiltered and unchanged, and from nobody else.",
-    settings: [{
-      kind: "service",
-      service: `${service}/inet`,
-      fields: "n - y - - smtpd",
-      options: [
-        ["syslog_name", "postfix/gomail"],
-        ["mynetworks", mynetworks],
-        ["smtpd_client_restrictions", only],
-        ["smtpd_relay_restrictions", only],
-        ["smtpd_recipient_restrictions", only],
-        ["smtpd_helo_restrictions", ""],
-        ["smtpd_sender_restrictions", ""],
-        ["smtpd_data_restrictions", ""],
-        ["smtpd_end_of_data_restrictions", ""],
-        ["smtpd_proxy_filter", ""],
-        ["content_filter", ""],
-        ["smtpd_milters", ""],
-        ["local_header_rewrite_clients", ""],
-        ["smtpd_tls_security_level", "none"],
-        ["smtpd_sasl_auth_enable", "no"],
-      ],
-    }],
+    settings: [
+      {
+        kind: "service",
+        service: "gomail-cleanup/unix",
+        fields: "n - y - 0 cleanup",
+        options: [
+          mark,
+          size,
+          ["header_size_limit", String(HEADER_BYTES_MAX)],
+          ["canonical_maps", ""],
+          ["sender_canonical_maps", ""],
+          ["masquerade_domains", ""],
+        ],
+      },
+      {
+        kind: "service",
+        service: `${service}/inet`,
+        fields: "n - y - - smtpd",
+        options: [
+          mark,
+          ["cleanup_service_name", "gomail-cleanup"],
+          size,
+          ["mynetworks", mynetworks],
+          ["smtpd_client_event_limit_exceptions", mynetworks],
+          ["smtpd_client_restrictions", only],
+          ["smtpd_relay_restrictions", only],
+          ["smtpd_recipient_restrictions", only],
+          ["smtpd_helo_restrictions", ""],
+          ["smtpd_sender_restrictions", ""],
+          ["smtpd_data_restrictions", ""],
+          ["smtpd_end_of_data_restrictions", ""],
+          ["smtpd_reject_unlisted_sender", "no"],
+          ["smtpd_proxy_filter", ""],
+          ["content_filter", ""],
+          ["smtpd_milters", ""],
+          ["receive_override_options", "no_header_body_checks"],
+          ["local_header_rewrite_clients", ""],
+          ["smtpd_discard_ehlo_keywords", ""],
+          ["smtpd_discard_ehlo_keyword_address_maps", ""],
+          ["smtpd_tls_security_level", "none"],
+          ["smtpd_sasl_auth_enable", "no"],
+        ],
+      },
+    ],
   };
 }
 
@@ -276,6 +321,6 @@ export function planOf(input: PlanInput): Step[] {
     limitStep(input),
     ...(postscreen ? [postscreenStep(port25)] : []),
     wayStep(input, smtpd),
-    ...("none" in outlet ? [] : [outletStep(outlet)]),
+    ...("none" in outlet ? [] : [outletStep(outlet, config)]),
   ];
 }

@@ -4,7 +4,9 @@
 in=/exchange/in
 report=$GUEST_OUT/report
 hooks=$GUEST_OUT/hooks
-mkdir -p "$hooks"
+# What the mail server of customer.test got.
+outside=$GUEST_OUT/outside
+mkdir -p "$hooks" "$outside"
 phase=setup
 # Emulated, everything takes 10 to 50 times as long; patience is all that is scaled, nothing is judged by time.
 case $GUEST_KIND in
@@ -121,6 +123,36 @@ posted_and_arrived() { post "$1" && arrived "$1"; }
 # The API's own count would be of one page; the store's is of all.
 stored() { sqlite3 -readonly "$(ls /var/lib/gomail/*.db | head -n 1)" 'select count(*) from messages'; }
 
+# --- Mail that goes out ------------------------------------------------------------------------------------------
+# submit TO SUBJECT: gives the mail's id.
+submit() {
+  curl -sS --fail-with-body http://127.0.0.1:3000/mail/send -H "Authorization: Bearer $(token)" \
+    -H 'Content-Type: application/json' \
+    -d "{\"from\":\"App <app@app.test>\",\"to\":\"$1\",\"subject\":\"$2\",\"text\":\"Hello.\"}" |
+    sed -n 's/.*"id":"\([0-9A-Z]*\)".*/\1/p'
+}
+has_event() { # EVENT ID
+  local files
+  files=$(grep -l -F "\"event\":\"$1\"" "$hooks"/*.json 2>/dev/null) && grep -q -F "\"id\":\"$2\"" $files
+}
+heard() { # EVENT ID
+  until_true 20 has_event "$@" || { gomail queue list; cat /var/log/mail.log 2>/dev/null | tail -n 5; return 1; }
+}
+has_left() { grep -q -x -F $'Subject: '"$1"$'\r' "$outside"/*.eml 2>/dev/null; }
+signatures() { # SUBJECT
+  grep -c -i '^dkim-signature:' "$(grep -l -x -F $'Subject: '"$1"$'\r' "$outside"/*.eml | head -n 1)"
+}
+# goes_out SUBJECT SIGNATURES: it is there, signed, and the app has heard of it.
+goes_out() {
+  local id
+  id=$(submit ann@customer.test "$1") && [ -n "$id" ] || return
+  heard mail.delivered "$id" && until_true 20 has_left "$1" && is "$2" "$(signatures "$1")"
+}
+comes_back() { # SUBJECT: nobody has this address; another one each time, because GoMail tries none twice
+  local id
+  id=$(submit "nobody-$1@customer.test" "$1") && [ -n "$id" ] && heard mail.bounced "$id"
+}
+
 # --- Load: senders that open a connection for each mail, and come back with what was not acknowledged ---------------
 load_pid=
 start_load() { # PREFIX PORT
@@ -180,10 +212,15 @@ configure() { # LINE...
 }
 own_lines=('primary_domain: app.test' 'webhook_url: http://127.0.0.1:8080/' 'webhook_allow_private: true')
 
-# What is around GoMail: an app and a name server.
+# Straight to other people's servers: that of customer.test, here.
+direct_lines=('outbound_transport: direct' 'outbound_port: 2526' 'outbound_allow_private: true')
+
+# What is around GoMail: an app, a name server and somebody's mail server.
 start_surroundings() {
   perl "$in/guest/receiver.pl" 8080 "$hooks" /etc/gomail/webhook_secret &
   receiver_pid=$!
   perl "$in/guest/dns.pl" &
   dns_pid=$!
+  perl "$in/guest/mx.pl" 2526 "$outside" &
+  mx_pid=$!
 }

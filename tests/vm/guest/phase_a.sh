@@ -28,13 +28,20 @@ check_powerless
 check_modes
 check "what API and webhook need was made, and is not the example's" grep -Eqx '.{32,}' /etc/gomail/bearer_token
 
-configure "${own_lines[@]}"
+configure "${own_lines[@]}" "${direct_lines[@]}"
 check "an edited config is taken by a restart" systemctl restart gomail
 check "mail by SMTP reaches the receiver, with the true client address" sent_and_arrived a-smtp $door
 check "mail by HTTP reaches the receiver" posted_and_arrived a-http
 check "the API refuses who has no token" is 401 \
   "$(curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:3000/v1/messages)"
 check "the commands reach the daemon through the control socket" gomail message list
+
+keys() { (cd /var/lib/gomail/dkim && sha256sum app.test/*.pem); }
+check "keys to sign with are made, and used" eval 'gomail dkim generate app.test && gomail dkim activate app.test --force'
+check "they are the service's alone" is '600 gomail:gomail, 600 gomail:gomail, 700 gomail:gomail' \
+  "$(stat -c '%a %U:%G' /var/lib/gomail/dkim/app.test/*.pem /var/lib/gomail/dkim/app.test | paste -sd, | sed 's/,/, /g')"
+check "a mail goes out, to the server that DNS names, with two signatures" goes_out a-out 2
+check "of one to nobody the app hears the bounce" comes_back a-bounce
 
 start_load a-kill $door
 old=$(main_pid)
@@ -43,7 +50,7 @@ check "after kill -9 systemd starts it again" is_new_life "$old"
 check "and mail is taken again" end_load
 check_nothing_lost "kill -9 under load"
 
-old=$(main_pid) config=$(sha256sum /etc/gomail/gomail.yaml) mails=$(stored) token=$(token)
+old=$(main_pid) config=$(sha256sum /etc/gomail/gomail.yaml) mails=$(stored) token=$(token) pems=$(keys)
 upgraded=$(cursor)
 check "an upgrade installs over the lower version" install "$in/new.deb"
 check "and leaves the service READY" show_ready
@@ -52,6 +59,7 @@ check "started once" is 1 "$(times_since "$upgraded" 'Started gomail.service')"
 check "the edited config is as it was" is "$config" "$(sha256sum /etc/gomail/gomail.yaml)"
 check "token and mail are as they were" is "$token, $mails mails" "$(token), $(stored) mails"
 check "mail goes on" sent_and_arrived a-upgraded $door
+check "so do keys and mail that goes out" eval 'is "$pems" "$(keys)" && goes_out a-out-upgraded 2'
 check "the daemon's log has no crash in it" no_crash "$began"
 check_confined "$began"
 
@@ -60,7 +68,8 @@ check "service, sockets and executable are gone" is 'inactive inactive no' \
   "$(systemctl is-active gomail.service gomail-control.socket | paste -sd' ') $([ -e /usr/bin/gomail ] && echo yes || echo no)"
 check "mail, config and token are still there" is "$config, $token, $mails mails" \
   "$(sha256sum /etc/gomail/gomail.yaml), $(token), $(($(sqlite3 'file:/var/lib/gomail/gomail.db?immutable=1' \
-    'select count(*) from messages') - 1)) mails"
+    'select count(*) from messages') - 2)) mails"
+check "so are the keys" is "$pems" "$(keys)"
 . "$in/guest/purge.sh"
 rm -r /etc/systemd/system/gomail*.d
 unset MAIL_MODE MAIL_TLS_ENABLED MAIL_SMTP_LISTEN
