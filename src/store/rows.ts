@@ -79,6 +79,12 @@ export interface EffectsRow {
   suppressions: SuppressionRow[];
 }
 
+export interface JobDropRow {
+  jobId: string;
+  state: JobState;
+  effects: EffectsRow | null;
+}
+
 export interface AttemptRow {
   number: number;
   at: number;

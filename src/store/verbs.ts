@@ -20,6 +20,7 @@ import type {
   EffectsRow,
   EventRow,
   IdempotencyRow,
+  JobDropRow,
   JobRow,
   MessageRow,
   NewJobRow,
@@ -53,7 +54,7 @@ export interface OutboundVerbs {
   submit(row: NewMessageRow, key: IdempotencyRow | null, now: number): Promise<SubmitResult>;
   recallKey(key: string, now: number): Promise<IdempotencyRow | null>;
   /** All in one transaction. */
-  dropJobs(drops: { jobId: string; effects: EffectsRow | null }[]): Promise<number>;
+  dropJobs(drops: JobDropRow[]): Promise<number>;
   listAttempts(jobId: string): Promise<AttemptRow[]>;
   countUnsent(domain: string, before: number): Promise<number>;
   listEvents(messageId: string | null, after: number, limit: number): Promise<EventRow[]>;
