@@ -68,6 +68,7 @@ async function dropPage(deps: CancelDeps, jobs: readonly JobRecord[]): Promise<n
   return await deps.store.dropJobs(
     jobs.map((job) => ({
       jobId: job.id,
+      state: job.state,
       effects: effectsOf(deps, job, messages.get(job.messageId) ?? null),
     })),
   );

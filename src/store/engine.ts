@@ -23,10 +23,11 @@ import type {
   MessageRow,
   NewJobRow,
   NewMessageRow,
+  PrunePlace,
   RawRow,
   SettleRow,
 } from "./rows.ts";
-import type { RowPage, RowQuery, Verbs } from "./verbs.ts";
+import type { Pruned, RowPage, RowQuery, Verbs } from "./verbs.ts";
 
 const ACT_BATCH = 500;
 /** Free pages kept for the next mails, in parts of the database: giving back all would be work for nothing. */
@@ -162,8 +163,8 @@ export class Engine extends OutboundEngine implements Verbs {
     return this.commits.write({ what: "remove a domain", run: ({ domains }) => domains.remove(domain) });
   }
 
-  prune(before: number, limit: number): Promise<{ count: number; blobs: string[] }> {
-    return pruneBatches(this.commits, before, limit);
+  prune(before: number, limit: number, from: PrunePlace | null): Promise<Pruned> {
+    return pruneBatches(this.commits, before, limit, from);
   }
 
   async probe(): Promise<void> {

@@ -13,6 +13,7 @@ import type {
   EffectsRow,
   EventRow,
   IdempotencyRow,
+  JobDropRow,
   NewMessageRow,
   StsPolicyRow,
   SuppressionFilterRow,
@@ -56,11 +57,13 @@ export class OutboundEngine extends EngineCore implements OutboundVerbs {
   }
 
   /** In flight is looked up when the write runs. */
-  async dropJobs(drops: { jobId: string; effects: EffectsRow | null }[]): Promise<number> {
+  async dropJobs(drops: JobDropRow[]): Promise<number> {
     const { count } = await this.commits.write({
       what: "drop jobs",
       run: (tables) => {
-        const dropped = drops.filter(({ jobId }) => !this.claims.has(jobId) && tables.jobs.drop(jobId));
+        const dropped = drops.filter(({ jobId, state }) => {
+          return !this.claims.has(jobId) && tables.jobs.drop(jobId, state);
+        });
         return {
           count: dropped.length,
           carriers: dropped.flatMap(({ effects }) => applyEffects(tables, effects)),

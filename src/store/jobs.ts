@@ -53,9 +53,6 @@ function prepare(db: DatabaseSync) {
         WHERE id = ?6 AND state = 'pending' AND NOT (last_attempt_at IS ?3 AND due_at IS ?2)
         RETURNING seq`,
     ),
-    drop: db.prepare(
-      "UPDATE jobs SET state = 'dropped' WHERE id = ? AND state IN ('pending', 'held', 'dead')",
-    ),
     setState: db.prepare("UPDATE jobs SET state = ? WHERE id = ? AND state = ?"),
     // A job whose time was up gets its whole lifetime again, else it would die of the first failure.
     makeDue: db.prepare(
@@ -121,9 +118,9 @@ export class Jobs {
     return first<{ seq: number }>(this.#sql.settle, state, due_at, at, code, error, jobId)?.seq ?? null;
   }
 
-  /** Gives up a job that may still be tried; false when there is none. */
-  drop(jobId: string): boolean {
-    return run(this.#sql.drop, jobId) === 1;
+  /** Gives a job up; false when its state is another one by now. */
+  drop(jobId: string, state: JobState): boolean {
+    return run(this.#sql.setState, "dropped", jobId, state) === 1;
   }
 
   /** Applies the action to one job; false when its state has changed meanwhile. */

@@ -5,7 +5,7 @@
 
 import type { DatabaseSync } from "node:sqlite";
 import type { MessageFilter } from "./types.ts";
-import type { MessageRow, NewMessageRow, RawRow } from "./rows.ts";
+import type { MessageRow, NewMessageRow, PrunePlace, RawRow } from "./rows.ts";
 import { all, first, run } from "./sql.ts";
 
 export const MESSAGE_COLUMNS =
@@ -49,14 +49,24 @@ function prepare(db: DatabaseSync) {
       sliceSql(MESSAGES_JOINED, "NOT EXISTS (SELECT 1 FROM outbound o WHERE o.seq = m.seq)"),
     ),
     sliceOutbound: db.prepare(sliceSql(`outbound o CROSS JOIN ${MESSAGES_JOINED}`, "m.seq = o.seq", "o.seq")),
-    // Row values compare like a sort key: goes on exactly after the last row of the batch before.
+    // Two statements for one order, because SQLite takes only the first term of a row value to its place in an
+    // index: of a thousand messages of one moment each batch would read all again.
+    olderSame: db.prepare(
+      `SELECT m.seq, m.received_at, c.blob_path FROM messages m CROSS JOIN contents c ON c.seq = m.seq
+        WHERE m.received_at = ?1 AND m.seq > ?2 AND m.received_at < ?3 ORDER BY m.seq LIMIT ?4`,
+    ),
     older: db.prepare(
-      `SELECT m.seq, m.received_at, c.blob_path,
-          EXISTS (SELECT 1 FROM jobs j WHERE j.message_seq = m.seq
-            AND (j.state IN ('pending', 'held') OR j.state = 'dead' AND j.carrier = 'webhook')) AS owed
-        FROM ${MESSAGES_JOINED}
-        WHERE (m.received_at, m.seq) > (?1, ?2) AND m.received_at < ?3
-        ORDER BY m.received_at, m.seq LIMIT ?4`,
+      `SELECT m.seq, m.received_at, c.blob_path FROM messages m CROSS JOIN contents c ON c.seq = m.seq
+        WHERE m.received_at > ?1 AND m.received_at < ?2 ORDER BY m.received_at, m.seq LIMIT ?3`,
+    ),
+    owes: db.prepare(
+      `SELECT EXISTS (SELECT 1 FROM jobs WHERE message_seq = ?
+        AND (state IN ('pending', 'held') OR state = 'dead' AND carrier = 'webhook')) AS owes`,
+    ),
+    // Jobs and events, by their indexes alone.
+    weight: db.prepare(
+      `SELECT (SELECT count(*) FROM jobs WHERE message_seq = ?1)
+        + (SELECT count(*) FROM events WHERE message_seq = ?1) AS rows`,
     ),
     remove: db.prepare("DELETE FROM messages WHERE seq = ?"),
     storedBytes: db.prepare("SELECT bytes FROM stored"),
@@ -73,7 +83,6 @@ export interface OldMessage {
   seq: number;
   received_at: number;
   blob_path: string | null;
-  owed: number;
 }
 
 export class Messages {
@@ -146,9 +155,21 @@ export class Messages {
     return all(sql, before, from, sender ?? null, recipient, verdict ?? null, limit);
   }
 
-  /** Messages received before `before`, oldest first, after the place (receivedAt, seq). */
-  older(before: number, after: { receivedAt: number; seq: number }, limit: number): OldMessage[] {
-    return all(this.#sql.older, after.receivedAt, after.seq, before, limit);
+  /** Messages received before `before`, oldest first, after the place. */
+  older(before: number, { receivedAt, seq }: PrunePlace, limit: number): OldMessage[] {
+    const same = all<OldMessage>(this.#sql.olderSame, receivedAt, seq, before, limit);
+    const room = limit - same.length;
+    return room === 0 ? same : [...same, ...all<OldMessage>(this.#sql.older, receivedAt, before, room)];
+  }
+
+  /** True when a message has a job that is to be tried yet, or a dead webhook. */
+  owes(seq: number): boolean {
+    return first<{ owes: number }>(this.#sql.owes, seq)?.owes === 1;
+  }
+
+  /** How many rows go with a message, about. */
+  weight(seq: number): number {
+    return first<{ rows: number }>(this.#sql.weight, seq)?.rows ?? 0;
   }
 
   /** Contents, events and jobs go with it, and what belongs to those. */

@@ -3,39 +3,57 @@
  * still owed goes: a message with a pending or held job or a dead webhook stays whatever its age; a dead letter
  * is ended only by its delivery or by somebody dropping it. A recipient who could not be reached is no dead
  * letter: that outcome was told by its event, so a bounced mail goes when it is old, once its webhooks are done.
+ *
+ * A batch is counted in rows and not in messages: one to a thousand recipients has some ten thousand of them,
+ * jobs, attempts, events and what these say, and a hundred such in one transaction would hold up the mail for
+ * seconds.
  */
 
 import type { GroupCommit } from "./group_commit.ts";
+import type { PrunePlace } from "./rows.ts";
 import { nextTurn } from "./scan.ts";
+import type { Pruned } from "./verbs.ts";
 
 /** Messages looked at in one transaction: some 100 x 8 pages freed, a few milliseconds. */
 const BATCH = 100;
+/** Jobs and events looked at in one transaction, which ends with the message that comes over it. */
+const BATCH_ROWS = 1_000;
 
-/** `blobs` are the files to be removed now that their rows are gone. */
+const BEGINNING: PrunePlace = { receivedAt: Number.MIN_SAFE_INTEGER, seq: 0 };
+
 export async function pruneBatches(
   commits: GroupCommit,
   before: number,
   limit: number,
-): Promise<{ count: number; blobs: string[] }> {
-  const result = { count: 0, blobs: [] as string[] };
-  let after = { receivedAt: Number.MIN_SAFE_INTEGER, seq: 0 };
-  while (result.count < limit) {
-    const place = after;
+  from: PrunePlace | null,
+): Promise<Pruned> {
+  const result: Pruned = { count: 0, blobs: [], next: from ?? BEGINNING };
+  while (result.next !== null && result.count < limit) {
+    const place = result.next;
     const room = limit - result.count;
     const batch = await commits.write({
       what: "delete old messages",
-      run: ({ messages }) => {
+      run: ({ messages }): Pruned => {
         const old = messages.older(before, place, BATCH);
-        const free = old.filter((message) => message.owed === 0).slice(0, room);
-        for (const { seq } of free) messages.remove(seq);
-        return { old, free };
+        const done: Pruned = { count: 0, blobs: [], next: place };
+        let rows = 0;
+        for (const { seq, received_at, blob_path } of old) {
+          done.next = { receivedAt: received_at, seq };
+          rows += messages.weight(seq);
+          if (!messages.owes(seq)) {
+            messages.remove(seq);
+            done.count++;
+            if (blob_path !== null) done.blobs.push(blob_path);
+          }
+          if (rows >= BATCH_ROWS || done.count === room) return done;
+        }
+        if (old.length < BATCH) done.next = null;
+        return done;
       },
     });
-    result.count += batch.free.length;
-    result.blobs.push(...batch.free.map((message) => message.blob_path).filter((path) => path !== null));
-    const last = batch.old.at(-1);
-    if (!last || batch.old.length < BATCH) break;
-    after = { receivedAt: last.received_at, seq: last.seq };
+    result.count += batch.count;
+    result.blobs.push(...batch.blobs);
+    result.next = batch.next;
     await nextTurn();
   }
   return result;

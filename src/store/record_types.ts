@@ -151,6 +151,13 @@ export interface Effects {
   suppressions: SuppressionRecord[];
 }
 
+/** A job to be given up, and what that causes if it is still in this state. */
+export interface JobDrop {
+  jobId: string;
+  state: JobState;
+  effects: Effects;
+}
+
 /** One attempt on an SMTP job, kept for whoever asks. */
 export interface AttemptRecord {
   /** 1 for the first. */

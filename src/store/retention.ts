@@ -9,7 +9,7 @@
 import { type Clock, every, sleep, type Timer } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
-import type { Store } from "./types.ts";
+import type { PrunePlace } from "./rows.ts";
 
 const PERIOD_MS = 60 * 60 * 1000;
 /** After the start, when there is other work to do. */
@@ -25,8 +25,19 @@ export interface RetentionLimits {
   retention_bytes?: number | undefined;
 }
 
+/** See Vault. */
+type PruneFrom = (
+  from: PrunePlace | null,
+  before: number,
+  limit: number,
+) => Promise<{ count: number; next: PrunePlace | null }>;
+
 export interface RetentionOptions {
-  store: Pick<Store, "prune"> & { storedBytes(): Promise<number>; compact(): Promise<number> };
+  store: {
+    pruneFrom: PruneFrom;
+    storedBytes(): Promise<number>;
+    compact(): Promise<number>;
+  };
   /** Asked in each round, so that a reload takes effect. */
   config: () => RetentionLimits;
   clock: Clock;
@@ -73,17 +84,31 @@ export function createRetention(options: RetentionOptions): Retention {
 async function round(options: RetentionOptions, signal: AbortSignal): Promise<number> {
   const { store, config, clock, log } = options;
   const { retention_age, retention_bytes } = config();
-  const byAge = await repeat(options, signal, () => store.prune(clock.now() - retention_age, BATCH));
+  const byAge = await repeat(options, signal, walk(store, clock.now() - retention_age, BATCH));
+  const oldest = walk(store, Number.MAX_SAFE_INTEGER, 10);
   const bySize = retention_bytes === undefined ? 0 : await repeat(
     options,
     signal,
-    async () => await store.storedBytes() > retention_bytes ? store.prune(Number.MAX_SAFE_INTEGER, 10) : 0,
+    async () => await store.storedBytes() > retention_bytes ? oldest() : 0,
   );
   if (byAge + bySize > 0) {
     log.info("Deleted old mail", { by_age: byAge, by_size: bySize, left_bytes: await store.storedBytes() });
     await repeat(options, signal, () => store.compact());
   }
   return byAge + bySize;
+}
+
+/** Steps along the old messages, once; after the end they say 0. */
+function walk(store: RetentionOptions["store"], before: number, limit: number): () => Promise<number> {
+  let place: PrunePlace | null = null;
+  let isOver = false;
+  return async () => {
+    if (isOver) return 0;
+    const { count, next } = await store.pruneFrom(place, before, limit);
+    place = next;
+    isOver = next === null;
+    return count;
+  };
 }
 
 /** Runs `step` until it says 0, or there is no time left; resolves with the sum of its answers. */

@@ -5,6 +5,12 @@
 
 import type { CarrierName, DkimKeyRecord, JobState, StsPolicyRecord, SuppressionReason } from "./types.ts";
 
+/** How far a walk along the old messages has come: they are in this order. */
+export interface PrunePlace {
+  receivedAt: number;
+  seq: number;
+}
+
 /** messages and contents, joined, without the bytes. */
 export interface MessageRow {
   id: string;
@@ -71,6 +77,12 @@ export interface SuppressionFilterRow {
 export interface EffectsRow {
   events: NewEventRow[];
   suppressions: SuppressionRow[];
+}
+
+export interface JobDropRow {
+  jobId: string;
+  state: JobState;
+  effects: EffectsRow | null;
 }
 
 export interface AttemptRow {

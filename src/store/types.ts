@@ -23,6 +23,7 @@ import type {
   Effects,
   EventRecord,
   IdempotencyKey,
+  JobDrop,
   JobRecord,
   JobState,
   MessageRecord,
@@ -113,10 +114,10 @@ export interface Store {
   actOnJobs(action: JobAction, filter: JobFilter, now: number, dryRun: boolean): Promise<number>;
   countQueue(): Promise<QueueCount[]>;
   /**
-   * Gives up these jobs, each with its effects, where they are still pending, held or dead and not in flight.
-   * Resolves with how many were given up.
+   * Gives up these jobs, each with its effects, where they are not in flight and still in the state that the effects
+   * were made for. Resolves with how many were given up.
    */
-  dropJobs(drops: { jobId: string; effects: Effects }[]): Promise<number>;
+  dropJobs(drops: JobDrop[]): Promise<number>;
   /** The attempts made on a job, oldest first. */
   listAttempts(jobId: string): Promise<AttemptRecord[]>;
   /** Pending and held SMTP jobs of mail from this domain that was queued before `before`. */

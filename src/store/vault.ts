@@ -8,6 +8,7 @@ import { newId } from "../base/id.ts";
 import { page, rowQuery } from "./cursor.ts";
 import { jobRecord, newJobRow, settleRow } from "./job_records.ts";
 import { claimedJob, domainRecord, messageRecord, rawMessage } from "./records.ts";
+import type { PrunePlace } from "./rows.ts";
 import { Spool } from "./spool.ts";
 import type {
   CarrierName,
@@ -111,11 +112,23 @@ export class Vault extends OutboundVault implements Store {
     return this.call("removeDomain", domain);
   }
 
-  /** Rows first, files after: a crash in between leaves files without rows, which the next start sweeps. */
   async prune(before: number, limit: number): Promise<number> {
-    const { count, blobs } = await this.call("prune", before, limit);
+    return (await this.pruneFrom(null, before, limit)).count;
+  }
+
+  /**
+   * One step of a walk that began with null: `next` is where to go on, null at its end. Who walks on does not look
+   * again at all that is still owed. Rows first, files after: a crash in between leaves files without rows, which
+   * the next start sweeps.
+   */
+  async pruneFrom(
+    from: PrunePlace | null,
+    before: number,
+    limit: number,
+  ): Promise<{ count: number; next: PrunePlace | null }> {
+    const { count, blobs, next } = await this.call("prune", before, limit, from);
     await this.parts.blobs.remove(blobs);
-    return count;
+    return { count, next };
   }
 
   probe(): Promise<void> {

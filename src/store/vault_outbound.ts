@@ -20,6 +20,7 @@ import type {
   Effects,
   EventRecord,
   IdempotencyKey,
+  JobDrop,
   NewMessage,
   Page,
   PageQuery,
@@ -52,11 +53,11 @@ export class OutboundVault extends VaultCore implements Pick<Store, keyof Outbou
     return row && { bodyHash: row.body_hash, answer: row.answer };
   }
 
-  async dropJobs(drops: { jobId: string; effects: Effects }[]): Promise<number> {
+  async dropJobs(drops: JobDrop[]): Promise<number> {
     let count = 0;
     for (let at = 0; at < drops.length; at += DROP_BATCH) {
       const batch = drops.slice(at, at + DROP_BATCH);
-      const rows = batch.map(({ jobId, effects }) => ({ jobId, effects: effectsRow(effects) }));
+      const rows = batch.map(({ effects, ...job }) => ({ ...job, effects: effectsRow(effects) }));
       count += await this.call("dropJobs", rows);
     }
     return count;

@@ -20,10 +20,12 @@ import type {
   EffectsRow,
   EventRow,
   IdempotencyRow,
+  JobDropRow,
   JobRow,
   MessageRow,
   NewJobRow,
   NewMessageRow,
+  PrunePlace,
   RawRow,
   SettleRow,
   StsPolicyRow,
@@ -40,12 +42,19 @@ export interface RowPage<T> {
 /** The query's cursor, decoded: only rows before this sequence number. */
 export type RowQuery = Omit<PageQuery, "cursor"> & { before: number | null };
 
+/** `blobs` are the files to be removed now that their rows are gone; `next` is null when the end was reached. */
+export interface Pruned {
+  count: number;
+  blobs: string[];
+  next: PrunePlace | null;
+}
+
 /** What only mail that we send needs; the suppressions' addresses come folded. */
 export interface OutboundVerbs {
   submit(row: NewMessageRow, key: IdempotencyRow | null, now: number): Promise<SubmitResult>;
   recallKey(key: string, now: number): Promise<IdempotencyRow | null>;
   /** All in one transaction. */
-  dropJobs(drops: { jobId: string; effects: EffectsRow | null }[]): Promise<number>;
+  dropJobs(drops: JobDropRow[]): Promise<number>;
   listAttempts(jobId: string): Promise<AttemptRow[]>;
   countUnsent(domain: string, before: number): Promise<number>;
   listEvents(messageId: string | null, after: number, limit: number): Promise<EventRow[]>;
@@ -78,8 +87,8 @@ export interface Verbs extends OutboundVerbs {
   listDomains(): Promise<DomainRow[]>;
   addDomain(row: DomainRow): Promise<boolean>;
   removeDomain(domain: string): Promise<boolean>;
-  /** `blobs`: the files (relative to the data directory) that nobody names any more. */
-  prune(before: number, limit: number): Promise<{ count: number; blobs: string[] }>;
+  /** `blobs` are relative to the data directory. Goes on after `from`. */
+  prune(before: number, limit: number, from: PrunePlace | null): Promise<Pruned>;
   probe(): Promise<void>;
   storedBytes(): Promise<number>;
   /** Gives one small step of free pages back to the file system; resolves with how many pages are left to give. */

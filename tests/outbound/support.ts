@@ -21,6 +21,7 @@ import type {
   Effects,
   EventRecord,
   IdempotencyKey,
+  JobDrop,
   JobFilter,
   JobRecord,
   MessageRecord,
@@ -206,12 +207,12 @@ export class FakeStore {
     return { items, nextCursor: all.length > items.length ? items.at(-1)!.id : null };
   }
 
-  async dropJobs(drops: { jobId: string; effects: Effects }[]): Promise<number> {
+  async dropJobs(drops: JobDrop[]): Promise<number> {
     this.#called("dropJobs");
     let count = 0;
-    for (const { jobId, effects } of drops) {
+    for (const { jobId, state, effects } of drops) {
       const job = this.jobs.get(jobId);
-      if (!job || !["pending", "held", "dead"].includes(job.state)) continue;
+      if (job?.state !== state) continue;
       job.state = "dropped";
       await this.addEffects(effects);
       count++;

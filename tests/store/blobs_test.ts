@@ -2,6 +2,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
+import { nextTurn } from "../../src/store/scan.ts";
 import { test, withTempDir } from "../support/test.ts";
 import { newJob, newMessage, openTestStore, rawBytes, spoolBytes, T0, withStore } from "./support.ts";
 
@@ -86,6 +87,23 @@ test("prune() looks past many messages that are owed", () =>
     await Promise.all(adds);
     await store.addMessage(newMessage({ receivedAt: T0 + 1 }));
     assertEquals(await store.prune(T0 + 2, 10), 1);
+  }));
+
+test("prune() takes mail to many recipients one by one, so that nothing waits for all of it", () =>
+  withStore(async (store) => {
+    const count = async () => (await store.listMessages({}, { limit: 9 })).items.length;
+    const jobs = () => Array.from({ length: 1000 }, () => newJob());
+    for (let i = 0; i < 5; i++) await store.addMessage(newMessage({ jobs: jobs() }));
+    await store.actOnJobs("drop", {}, T0, false);
+    const seen = new Set<number>();
+    let done = false;
+    const pruned = store.prune(T0 + 1, 100).finally(() => done = true);
+    while (!done) {
+      seen.add(await count());
+      await nextTurn();
+    }
+    assertEquals([await pruned, await count()], [5, 0]);
+    assert(seen.has(4) || seen.has(3) || seen.has(2), `seen: ${[...seen]}`);
   }));
 
 test("a file that is gone already does not stop prune()", () =>

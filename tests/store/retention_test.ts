@@ -52,15 +52,34 @@ test("over retention_bytes the oldest go until the rest fits", () =>
     await retention.stop();
   }));
 
+test("a round by size goes on where its last step ended, and not from the oldest again", async () => {
+  const clock = new FakeClock(T0);
+  const asked: (number | undefined)[] = [];
+  const store = {
+    pruneFrom: async (from: { seq: number } | null, before: number) => {
+      if (before !== Number.MAX_SAFE_INTEGER) return { count: 0, next: null };
+      asked.push(from?.seq);
+      return { count: 10, next: asked.length < 3 ? { receivedAt: T0, seq: asked.length * 1000 } : null };
+    },
+    storedBytes: async () => 100,
+    compact: async () => 0,
+  };
+  const config = () => ({ retention_age: HOUR, retention_bytes: 1 });
+  const retention = createRetention({ store, config, clock, log: silentLogger });
+  assertEquals(await finish(clock, retention.run()), 30);
+  assertEquals(asked, [undefined, 1000, 2000]);
+  await retention.stop();
+});
+
 test("rounds come each hour, survive a failure, and end with stop()", async () => {
   const clock = new FakeClock(T0);
   const lines: string[] = [];
   const log = createLogger({ level: "info", format: "json", clock, write: (line) => lines.push(line) });
   let rounds = 0;
   const store = {
-    prune: async () => {
+    pruneFrom: async () => {
       if (++rounds === 1) throw new Error("disk on fire");
-      return 0;
+      return { count: 0, next: null };
     },
     storedBytes: async () => 0,
     compact: async () => 0,

@@ -131,8 +131,10 @@ testBoth("dropJobs() gives up what is not in flight or over, each with its effec
   await store.claim("smtp", "flight.test", T0, 1);
   const calls: string[] = [];
   store.onJobs = (carrier) => calls.push(carrier);
-  const drops = [pending, held, dead, delivered, flight, "unknown", pending].map((jobId) => ({
+  const states = ["pending", "held", "dead", "pending", "pending", "pending", "pending"] as const;
+  const drops = [pending, held, dead, delivered, flight, "unknown", pending].map((jobId, i) => ({
     jobId,
+    state: states[i]!,
     effects: { events: [newEvent(message.id, { type: `dropped ${jobId}` })], suppressions: [] },
   }));
   assertEquals(await store.dropJobs(drops), 3);
@@ -140,8 +142,23 @@ testBoth("dropJobs() gives up what is not in flight or over, each with its effec
   assertEquals(await eventTypes(store), [pending, held, dead].map((id) => `dropped ${id}`));
   assertEquals(await store.dropJobs(drops), 0);
   assertEquals(await store.dropJobs([]), 0);
-  const states = (await store.listJobs({ carrier: "smtp" }, { limit: 9 })).items.reverse();
-  assertEquals(states.map((job) => job.state), ["dropped", "dropped", "dropped", "delivered", "pending"]);
+  const left = (await store.listJobs({ carrier: "smtp" }, { limit: 9 })).items.reverse();
+  assertEquals(left.map((job) => job.state), ["dropped", "dropped", "dropped", "delivered", "pending"]);
+});
+
+testBoth("dropJobs() leaves a job that died meanwhile to its bounce", async (store) => {
+  const message = newOutbound(["x@there.test"]);
+  await store.submit(message, null);
+  const [jobId = ""] = message.jobs.map((job) => job.id);
+  const drop = {
+    jobId,
+    state: "pending" as const,
+    effects: { events: [newEvent(message.id, { type: "mail.dropped" })], suppressions: [] },
+  };
+  await store.settle(jobId, { kind: "dead", at: T0, code: 550, error: "no" });
+  assertEquals(await store.dropJobs([drop]), 0);
+  assertEquals(await eventTypes(store), []);
+  assertEquals((await store.listJobs({ ids: [jobId] }, { limit: 1 })).items[0]?.state, "dead");
 });
 
 testBoth("dropJobs() takes more than one transaction holds", async (store) => {
@@ -149,7 +166,12 @@ testBoth("dropJobs() takes more than one transaction holds", async (store) => {
   const message = newOutbound(recipients);
   await store.submit(message, null);
   const effects = { events: [], suppressions: [] };
-  assertEquals(await store.dropJobs(message.jobs.map(({ id: jobId }) => ({ jobId, effects }))), 1_100);
+  assertEquals(
+    await store.dropJobs(
+      message.jobs.map(({ id: jobId }) => ({ jobId, state: "pending" as const, effects })),
+    ),
+    1_100,
+  );
 });
 
 testBoth("countUnsent() counts what is on its way from a domain, queued before a time", async (store) => {
