@@ -14,6 +14,8 @@ const PAUSE_MS = 20;
 const FORCED_BYTES = 32 * 1024 * 1024;
 /** What a write adds to the log besides its payload: the pages of the tables and indexes it touches. */
 const WRITE_BYTES = 6 * PAGE_BYTES;
+/** The payload of a write that changes or deletes many rows, for each: what its entries in indexes touch. */
+export const ROW_BYTES = 3 * PAGE_BYTES;
 
 export class Checkpointer {
   readonly #clock: Clock;

@@ -7,6 +7,7 @@
  */
 
 import { StoreError } from "../base/errors.ts";
+import { ROW_BYTES } from "./checkpoint.ts";
 import type { CarrierName, JobAction, JobFilter, MessageFilter, QueueCount } from "./types.ts";
 import type { Tables } from "./connection.ts";
 import { applyEffects, insertMessage } from "./effects.ts";
@@ -164,7 +165,7 @@ export class Engine extends OutboundEngine implements Verbs {
   }
 
   prune(before: number, limit: number, from: PrunePlace | null): Promise<Pruned> {
-    return pruneBatches(this.commits, before, limit, from);
+    return pruneBatches(this.commits, { before, limit, from }, (rows) => this.wrote(rows * ROW_BYTES));
   }
 
   async probe(): Promise<void> {
@@ -212,9 +213,11 @@ export class Engine extends OutboundEngine implements Verbs {
     return this.commits.write({
       what: `${action} jobs`,
       run: ({ jobs }) => found.filter((job) => !this.claims.has(job.id) && jobs.act(action, job, now)).length,
-      committed: (count) =>
-        count > 0 && (action === "release" || action === "retry") &&
-        this.madePending(found.map((job) => job.carrier)),
+      committed: (count) => {
+        this.wrote(count * ROW_BYTES);
+        const isDue = action === "release" || action === "retry";
+        if (count > 0 && isDue) this.madePending(found.map((job) => job.carrier));
+      },
     });
   }
 }

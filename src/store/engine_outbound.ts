@@ -4,6 +4,7 @@
  * may run twice.
  */
 
+import { ROW_BYTES } from "./checkpoint.ts";
 import { applyEffects, insertMessage } from "./effects.ts";
 import { EngineCore } from "./engine_core.ts";
 import { nextTurn, scanDown } from "./scan.ts";
@@ -69,7 +70,11 @@ export class OutboundEngine extends EngineCore implements OutboundVerbs {
           carriers: dropped.flatMap(({ effects }) => applyEffects(tables, effects)),
         };
       },
-      committed: ({ carriers }) => this.madePending(carriers),
+      committed: ({ count, carriers }) => {
+        // The job, its event, and the webhook that tells of it.
+        this.wrote(count * 3 * ROW_BYTES);
+        this.madePending(carriers);
+      },
     });
     return count;
   }

@@ -19,13 +19,16 @@ const BATCH = 100;
 /** Jobs and events looked at in one transaction, which ends with the message that comes over it. */
 const BATCH_ROWS = 1_000;
 
+/** Of a message without jobs and events: itself, its content. */
+const MESSAGE_ROWS = 2;
+
 const BEGINNING: PrunePlace = { receivedAt: Number.MIN_SAFE_INTEGER, seq: 0 };
 
+/** `deleted` hears of each batch that is committed how many rows it took, about. */
 export async function pruneBatches(
   commits: GroupCommit,
-  before: number,
-  limit: number,
-  from: PrunePlace | null,
+  { before, limit, from }: { before: number; limit: number; from: PrunePlace | null },
+  deleted: (rows: number) => void,
 ): Promise<Pruned> {
   const result: Pruned = { count: 0, blobs: [], next: from ?? BEGINNING };
   while (result.next !== null && result.count < limit) {
@@ -33,16 +36,18 @@ export async function pruneBatches(
     const room = limit - result.count;
     const batch = await commits.write({
       what: "delete old messages",
-      run: ({ messages }): Pruned => {
+      run: ({ messages }): Pruned & { rows: number } => {
         const old = messages.older(before, place, BATCH);
-        const done: Pruned = { count: 0, blobs: [], next: place };
+        const done = { count: 0, blobs: [] as string[], next: place as PrunePlace | null, rows: 0 };
         let rows = 0;
         for (const { seq, received_at, blob_path } of old) {
           done.next = { receivedAt: received_at, seq };
-          rows += messages.weight(seq);
+          const weight = messages.weight(seq);
+          rows += weight;
           if (!messages.owes(seq)) {
             messages.remove(seq);
             done.count++;
+            done.rows += weight + MESSAGE_ROWS;
             if (blob_path !== null) done.blobs.push(blob_path);
           }
           if (rows >= BATCH_ROWS || done.count === room) return done;
@@ -50,6 +55,7 @@ export async function pruneBatches(
         if (old.length < BATCH) done.next = null;
         return done;
       },
+      committed: ({ rows }) => deleted(rows),
     });
     result.count += batch.count;
     result.blobs.push(...batch.blobs);

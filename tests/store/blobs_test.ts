@@ -106,6 +106,30 @@ test("prune() takes mail to many recipients one by one, so that nothing waits fo
     assert(seen.has(4) || seen.has(3) || seen.has(2), `seen: ${[...seen]}`);
   }));
 
+test("work on a whole queue keeps the write-ahead log short", () =>
+  withStore(async (store, dataDir) => {
+    for (let i = 0; i < 20; i++) {
+      await store.addMessage(
+        newMessage({
+          jobs: Array.from({ length: 1000 }, (_, k) => newJob({ lane: `${k * 7919 % 1000}.${i}` })),
+        }),
+      );
+    }
+    let longest = 0;
+    let done = false;
+    const work = (async () => {
+      await store.actOnJobs("hold", {}, T0, false);
+      await store.actOnJobs("drop", {}, T0, false);
+      assertEquals(await store.prune(T0 + 1, 100), 20);
+    })().finally(() => done = true);
+    while (!done) {
+      longest = Math.max(longest, Deno.statSync(join(dataDir, "gomail.db-wal")).size);
+      await nextTurn();
+    }
+    await work;
+    assert(longest < 64 * 1024 * 1024, `${longest} bytes`);
+  }));
+
 test("a file that is gone already does not stop prune()", () =>
   withStore(async (store, dataDir) => {
     const spooled = await spoolBytes(store, LARGE);
