@@ -141,9 +141,9 @@ postscreen_greet_wait = 1s
   }
 
   async stop(): Promise<void> {
-    // Of a test that has stopped it already, the file is left.
+    // A test may have stopped it already: the file is left then, and to stop it once more fails.
     const pid = Number((await Deno.readTextFile(`${this.dir}/queue/pid/master.pid`).catch(() => "0")).trim());
-    if (exists(`/proc/${pid}`)) await run("postfix", "-c", `${this.dir}/etc`, "stop");
+    await this.sh("postfix stop\n");
     await until(() => !exists(`/proc/${pid}`), "Postfix to stop");
     this.#sink?.kill();
     await this.#sink?.status;
