@@ -7,6 +7,7 @@
 
 import type { Server } from "node:net";
 import { type Clock, every, type Timer } from "./clock.ts";
+import { canListenAnew } from "./runtime.ts";
 
 const PERIOD_MS = 1000;
 
@@ -19,6 +20,6 @@ interface ListenHandle {
 export function keepAccepting(server: Server, backlog: number, clock: Clock): Timer {
   return every(clock, PERIOD_MS, () => {
     const { _handle: handle } = server as unknown as { _handle?: ListenHandle | null };
-    if (server.listening) handle?.listen(backlog);
+    if (server.listening && canListenAnew()) handle?.listen(backlog);
   });
 }

@@ -30,6 +30,12 @@ export const canTakeSockets = canServeTls;
 /** Whether node:http can listen on a unix socket. */
 export const canServeHttpOnUnixSockets = canServeTls;
 
+/** Whether a listening socket may be told to listen anew; with 2.7.11 it refuses connections from then on. */
+export const canListenAnew = canServeTls;
+
+/** Whether a client's STARTTLS ends, and a request may bring its own look-up; with 2.7.11 neither. */
+export const canCallByTls = canServeTls;
+
 /** An executable on another runtime than the one we ship on: fit for testing the package, not for mail. */
 export function isPackagingTest(): boolean {
   return Deno.build.standalone && Deno.version.deno !== DENO_VERSION;

@@ -16,7 +16,7 @@ function flagName(flag: Flag): string {
 /** Everything there is, a line each. */
 export function overview(commands: readonly Command[]): string {
   const lines = table(commands.map((command) => ["  " + command.name, command.summary]));
-  return `gomail: receives mail, verifies it, keeps it safe, and tells your application by webhook.
+  return `gomail: receives and sends mail for your application, keeps it safe, and tells by webhook.
 
 Usage: gomail COMMAND [ARGUMENTS] [--config F]
 

@@ -3,15 +3,17 @@
 import { CONFIG_PATHS } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
 
-export const NAME = "mail appliance: receives mail, verifies it, and tells an application by webhook";
+export const NAME = "mail appliance: receives and sends mail for an application, and tells it by webhook";
 
 export const DESCRIPTION = `
-GoMail receives mail for an application. It takes mail by SMTP (directly, or behind Postfix), by LMTP and by HTTP,
+GoMail receives and sends mail for an application. It takes mail by SMTP (directly, or behind Postfix), by LMTP and by HTTP,
 verifies who sent it (SPF, DKIM, DMARC, ARC), stores it, and hands it to the application as a signed webhook with
-the verdicts, the decoded text, the attachments and the exact bytes.
+the verdicts, the decoded text, the attachments and the exact bytes. The application sends with one HTTP call;
+GoMail signs, queues and delivers, and a webhook tells what became of each recipient.
 
-The sender hears 250 only when the mail and the webhook that it causes are synced to disk. From then on the
-webhook is tried until the application takes it, or \`webhook_max_age\` is over.
+The sender hears 250, and the application 202, only when the mail and all that it causes are synced to disk. From
+then on each webhook is tried until the application takes it or \`webhook_max_age\` is over, and each mail until the
+next server takes or refuses it or \`outbound_max_age\` is over.
 
 \`gomail server\` is the daemon. Commands that need it talk to it over its control socket, whose file mode is the
 access check. \`gomail help COMMAND\` shows the help of one command.

@@ -4,19 +4,24 @@
  * where its socket is, would be found out by a sender.
  */
 
-import { canServeTls, canTakeSockets, DENO_VERSION } from "../base/runtime.ts";
+import { canCallByTls, canServeTls, canTakeSockets, DENO_VERSION } from "../base/runtime.ts";
 import type { Findings } from "./findings.ts";
 import type { Config } from "./schema.ts";
 
 export interface Abilities {
   serverTls: boolean;
   handedSockets: boolean;
+  clientTls: boolean;
 }
 
-const ours = (): Abilities => ({ serverTls: canServeTls(), handedSockets: canTakeSockets() });
+const ours = (): Abilities => ({
+  serverTls: canServeTls(),
+  handedSockets: canTakeSockets(),
+  clientTls: canCallByTls(),
+});
 
 export function checkRuntime(
-  config: Pick<Config, "mode" | "tls_enabled" | "starttls_enabled">,
+  config: Pick<Config, "mode" | "tls_enabled" | "starttls_enabled" | "outbound_transport">,
   found: Findings,
   abilities: Abilities = ours(),
 ): void {
@@ -33,5 +38,11 @@ export function checkRuntime(
   if (config.mode === "socket" && !abilities.handedSockets) {
     const problem = `cannot work: ${runtime} can't listen on sockets that it is given`;
     found.problem("mode", config.mode, problem, `${other}, or set mode: simple`);
+  }
+  if (config.outbound_transport === "direct" && !abilities.clientTls) {
+    const problem =
+      `works without encryption alone: ${runtime} can't do TLS to other mail servers, and each ` +
+      "one that offers it costs a minute";
+    found.warning("outbound_transport", "direct", problem, other);
   }
 }

@@ -122,6 +122,7 @@ async function openFlow(context: Context, { store, keys }: Vault, { pool }: Thre
     domains,
     authenticate,
     tieReport: createReports({ verpKey, readReport, store, config }),
+    isReturnPath: (address) => domains.isReturnPath(address),
     draining: () => state.closing,
     clock,
     log,

@@ -82,11 +82,11 @@ export class DomainTable {
     if (entry.recipients === null || local === "postmaster") return null;
     const known = entry.recipients.has(mailbox.address.toLowerCase()) ||
       entry.recipients.has(`${local}@${mailbox.domain}`);
-    return known || this.#isReturnPath(mailbox.address) ? null : refuse("unknown_recipient");
+    return known || this.isReturnPath(mailbox.address) ? null : refuse("unknown_recipient");
   }
 
   /** An envelope sender of ours: no list of recipients has it, and a report to it is always wanted. */
-  #isReturnPath(address: string): boolean {
+  isReturnPath(address: string): boolean {
     const { verpKey } = this.deps;
     return verpKey !== undefined && readVerp(verpKey(), address) !== null;
   }

@@ -38,6 +38,8 @@ export interface InboundDeps {
   authenticate: Authenticate;
   /** Ties a report to the mail it is about; absent where nothing is sent. */
   tieReport?: TieReport | undefined;
+  /** True for a signed envelope sender of ours. */
+  isReturnPath?: ((address: string) => boolean) | undefined;
   /** True once the daemon is on its way out. */
   draining: () => boolean;
   clock: Clock;
@@ -122,7 +124,7 @@ async function stages(
     },
   });
 
-  const decision = decide(outcome, config, submission.mayRefuse);
+  const decision = decide(outcome, config, submission.mayRefuse && !isHomecoming(deps, envelope));
   if (decision.kind === "refuse") return refused(decision.refusal);
   progress.reasons = decision.reasons;
 
@@ -167,6 +169,17 @@ async function stages(
     silent: addresses.length === 0,
   });
   return { kind: "accepted", messageId: id, verdict: decision.verdict, receivedAt };
+}
+
+/**
+ * What comes from the null reverse-path to envelope senders of ours alone is a bounce: its author is a mail server
+ * with a name that may align with nothing, nobody would tell us of it again, and the signed address shows that it
+ * answers our mail. It is marked where other mail is refused.
+ */
+function isHomecoming(deps: InboundDeps, { mailFrom, recipients }: Submission["envelope"]): boolean {
+  const { isReturnPath } = deps;
+  return mailFrom === "" && isReturnPath !== undefined &&
+    recipients.every((address) => isReturnPath(address));
 }
 
 async function discard(deps: InboundDeps, { spooled, requestId }: Submission): Promise<void> {

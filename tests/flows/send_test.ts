@@ -255,3 +255,34 @@ test("A sender that is not ours, and a field with a line break in it, are refuse
     assert(injected.text.includes("subject"));
     assertEquals([(await d.api("/v1/messages")).json.items.length, sink.count], [0, 0]);
   }));
+
+test("A bounce comes home whatever its author's domain asks for, and other mail to that address does not", () =>
+  withSink({}, async (d, sink) => {
+    d.zone.set("_dmarc.mx.customer.example", { TXT: ["v=DMARC1; p=reject"] });
+    const { json: { id } } = await sendMail(d, { to: "gone@customer.example" });
+    await eventOf(d, id, "mail.delivered");
+    const returnPath = sink.mails[0]!.from;
+    const report = plainMail(
+      {
+        From: "MAILER-DAEMON@mx.customer.example",
+        To: returnPath,
+        "Content-Type": 'multipart/report; report-type=delivery-status; boundary="b"',
+      },
+      [
+        "--b",
+        "Content-Type: message/delivery-status",
+        "",
+        "Reporting-MTA: dns; mx.customer.example",
+        "",
+        "Final-Recipient: rfc822; gone@customer.example",
+        "Action: failed",
+        "Status: 5.1.1",
+        "--b--",
+        "",
+      ].join("\r\n"),
+    );
+    await d.send(report, { from: "forger@elsewhere.example", to: [returnPath] }, /^550 5\.7\.1 /);
+    await d.send(report, { from: "", to: [returnPath, "bob@example.com"] }, /^550 5\.7\.1 /);
+    await d.send(report, { from: "", to: [returnPath] });
+    assertEquals((await eventOf(d, id, "mail.bounced")).recipient, "gone@customer.example");
+  }, { dmarc_enforcement: "strict" }));
