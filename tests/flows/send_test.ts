@@ -216,6 +216,22 @@ test("Pulling gives what the webhooks gave, oldest first, and goes on from its p
     assertEquals([none.items, none.next_cursor], [[], rest.next_cursor]);
   }));
 
+test("A replay of what was sent tells its events again, under the ids they had", () =>
+  withSink({}, async (d, sink) => {
+    const { json: { id } } = await sendMail(d);
+    await eventOf(d, id, "mail.delivered");
+    await eventOf(d, id, "mail.queued");
+    const heard = () => d.webhooks(id).map((request) => request.headers["webhook-id"]!);
+    const before = heard();
+    // The second of them may still be on its way to disk.
+    await until(async () => (await d.jobs(id)).every((job) => job.state === "delivered"), "both to be done");
+    const answer = await postJson(d, `/v1/messages/${id}/replay`, {});
+    assertEquals([answer.status, answer.json.replayed], [200, 2]);
+    await until(() => heard().length === 4, "both again");
+    assertEquals(heard().slice(2).sort(), before.sort());
+    assertEquals(sink.count, 1, "the mail itself goes out once");
+  }));
+
 test("A mail as bytes goes out as it is, signed; its Bcc reaches the copy and stands nowhere", () =>
   withSink({}, async (d, sink) => {
     await switchOnSigning(d);

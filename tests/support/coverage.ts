@@ -5,8 +5,8 @@
 
 const OVERALL_MIN = 85;
 const FILE_MIN = 70;
-/** Types only: nothing to run. */
-const TYPES_ONLY = /(^src\/types\/|\/(?:auth_)?types\.ts$|delivery\/carrier\.ts$|store\/verbs\.ts$)/;
+/** Begins each statement of a file that only has types: nothing in it runs. */
+const TYPE_STATEMENT = /^(?:import type|export type|export interface|export declare|type|interface|declare) /;
 
 interface FileCoverage {
   found: number;
@@ -37,6 +37,12 @@ async function sourceFiles(dir: string): Promise<string[]> {
   return found;
 }
 
+/** deno fmt's layout has every statement begin at the line's start, and what belongs to it indented or a bracket. */
+export function hasTypesOnly(text: string): boolean {
+  const statements = text.replace(/\/\*[\s\S]*?\*\//g, "").split("\n").filter((line) => /^[a-z]/.test(line));
+  return statements.every((line) => TYPE_STATEMENT.test(line));
+}
+
 if (import.meta.main) {
   const root = new URL("../../", import.meta.url).pathname;
   Deno.chdir(root);
@@ -47,7 +53,8 @@ if (import.meta.main) {
   const files = parseLcov(new TextDecoder().decode(output.stdout), root);
   let found = 0, hit = 0;
   const low: string[] = [];
-  for (const path of (await sourceFiles("src")).filter((p) => !TYPES_ONLY.test(p)).sort()) {
+  for (const path of (await sourceFiles("src")).sort()) {
+    if (hasTypesOnly(await Deno.readTextFile(path))) continue;
     const file = files.get(path);
     found += file?.found ?? 1;
     hit += file?.hit ?? 0;
