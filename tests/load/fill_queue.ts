@@ -1,6 +1,7 @@
 /**
- * Fills a store with deferred outgoing mail by SQL: one message and one SMTP job each, spread over domains, due
- * over the next days. Makes the store first if it is not there; nobody else may have it open.
+ * Fills a store with deferred outgoing mail by SQL: one message and one SMTP job each, spread over domains, due in
+ * one to two hours (further ahead no deferral lies: the engine would take it for a clock that was set back). Makes
+ * the store first if it is not there; nobody else may have it open.
  */
 
 import { DatabaseSync } from "node:sqlite";
@@ -52,7 +53,7 @@ export async function fillQueue(dataDir: string, count: number): Promise<void> {
       const { lastInsertRowid } = message.run(id, now, recipients);
       content.run(details, sample.head, BODY);
       outbound.run(lastInsertRowid);
-      const dueAt = now + HOUR_MS + Math.floor((i / count) * 24 * HOUR_MS);
+      const dueAt = now + HOUR_MS + Math.floor((i / count) * HOUR_MS);
       job.run(
         `out_${id}_0`,
         lastInsertRowid,
