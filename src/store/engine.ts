@@ -35,6 +35,14 @@ const ACT_BATCH = 500;
 const FREE_PART_KEPT = 1 / 10;
 const COMPACT_PAGES = 256;
 
+const NO_BYTES: RawRow = {
+  head: new Uint8Array(0),
+  body: new Uint8Array(0),
+  blob_path: null,
+  blob_offset: null,
+  blob_bytes: null,
+};
+
 export class Engine extends OutboundEngine implements Verbs {
   /** A repeated call whose first answer got lost changes nothing: what was committed then stands. */
   async addMessage(row: NewMessageRow): Promise<void> {
@@ -97,9 +105,11 @@ export class Engine extends OutboundEngine implements Verbs {
       (tables) =>
         tables.due.jobs(carrier, lane, now, limit).flatMap(({ message_seq, ...job }) => {
           const message = tables.messages.getBySeq(message_seq);
-          const raw = tables.messages.rawBySeq(message_seq);
+          const known = whatIsKnown(tables, job);
+          // What an outbound event says stands in its details: its message's bytes stay where they are.
+          const raw = known.details === null ? tables.messages.rawBySeq(message_seq) : NO_BYTES;
           if (!message || !raw) return []; // Foreign keys see to it that neither is missing.
-          return [{ job, message, raw, ...whatIsKnown(tables, job) }];
+          return [{ job, message, raw, ...known }];
         }),
     );
     for (const { job } of claimed) this.claims.add(carrier, lane, job.id);

@@ -261,6 +261,7 @@ export interface JobRecord {
 /** A job handed to a carrier, with what it needs, so that an attempt costs no further look-up when the mail is small. */
 export interface ClaimedJob extends JobRecord {
   message: MessageRecord;
+  /** Empty where `details` says all there is to say. */
   raw: RawMessage;
   /** Of a webhook about an outbound message: what the event says. Null for mail.received and SMTP jobs. */
   details: EventDetails | null;

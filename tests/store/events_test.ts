@@ -3,7 +3,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { newId } from "../../src/base/id.ts";
 import { InvalidCursor, type Vault } from "../../src/store/mod.ts";
-import type { EventRecord } from "../../src/store/types.ts";
+import type { ClaimedJob, EventRecord } from "../../src/store/types.ts";
 import { details, newEvent, newJob, newMessage, newOutbound, suppression, T0, testBoth } from "./support.ts";
 
 async function allEvents(store: Vault, messageId?: string): Promise<EventRecord[]> {
@@ -50,7 +50,11 @@ testBoth("effects of a message are committed with it, about it or about another"
     ["mail.queued", ours.id, T0, details],
     ["mail.bounced", ours.id, T0 + 5, details],
   ]);
-  assertEquals((await store.claim("smtp", "there.test", T0, 9)).map((job) => job.details), [null]);
+  const bytesOf = ({ raw: { head, body } }: ClaimedJob) =>
+    head.length + (body.kind === "memory" ? body.bytes.length : body.length);
+  assertEquals(webhooks.map(bytesOf), webhooks.map(() => 0), "an event's webhook needs no byte of the mail");
+  const copies = await store.claim("smtp", "there.test", T0, 9);
+  assertEquals(copies.map((job) => [job.details, bytesOf(job) > 0]), [[null, true]]);
 });
 
 testBoth("listEvents() goes on where it was, and never ends", async (store) => {
