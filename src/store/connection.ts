@@ -12,6 +12,7 @@ import { statfsSync } from "node:fs";
 import { dirname } from "node:path";
 import { StoreError } from "../base/errors.ts";
 import { Attempts } from "./attempts.ts";
+import { Bans } from "./bans.ts";
 import type { Claims } from "./claims.ts";
 import { DkimKeys } from "./dkim_keys.ts";
 import { Domains } from "./domains.ts";
@@ -24,6 +25,7 @@ import { Messages } from "./messages.ts";
 import { migrate } from "./migrations/mod.ts";
 import { StsPolicies } from "./sts_policies.ts";
 import { Suppressions } from "./suppressions.ts";
+import { Tokens } from "./tokens.ts";
 
 /** "GMvl": marks the file as ours, so that another program's database is refused before it is changed. */
 const APPLICATION_ID = 0x474d766c;
@@ -55,6 +57,8 @@ export interface Tables {
   dkimKeys: DkimKeys;
   stsPolicies: StsPolicies;
   domains: Domains;
+  bans: Bans;
+  tokens: Tokens;
 }
 
 function pragma(db: DatabaseSync, name: string): unknown {
@@ -116,6 +120,8 @@ export class Connection {
       dkimKeys: new DkimKeys(db),
       stsPolicies: new StsPolicies(db),
       domains: new Domains(db),
+      bans: new Bans(db),
+      tokens: new Tokens(db),
     };
   }
 

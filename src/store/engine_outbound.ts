@@ -6,7 +6,7 @@
 
 import { ROW_BYTES } from "./checkpoint.ts";
 import { applyEffects, insertMessage } from "./effects.ts";
-import { EngineCore } from "./engine_core.ts";
+import { PorterEngine } from "./engine_porter.ts";
 import { nextTurn, scanDown } from "./scan.ts";
 import type {
   AttemptRow,
@@ -32,7 +32,7 @@ interface Submitted {
   carriers: CarrierName[];
 }
 
-export class OutboundEngine extends EngineCore implements OutboundVerbs {
+export class OutboundEngine extends PorterEngine implements OutboundVerbs {
   /** The key is looked up in the transaction that writes it: of two at once the second one finds the first's. */
   async submit(row: NewMessageRow, key: IdempotencyRow | null, now: number): Promise<SubmitResult> {
     const { result } = await this.commits.write<Submitted>({

@@ -298,3 +298,52 @@ export interface QueueCount {
   /** Creation time of the oldest such job; null for delivered ones. */
   oldestAt: number | null;
 }
+
+/** One thing that counted towards a ban. */
+export interface BanEvidence {
+  at: number;
+  door: "smtp" | "http";
+  /** A name from a fixed set. */
+  violation: string;
+  /** One safe line about it, or null. Never a token. */
+  detail: string | null;
+}
+
+/** Who may not come in, and why. An automatic ban is about one party: an IPv4 address or an IPv6 /64. */
+export interface BanRecord {
+  /** Canonical CIDR. */
+  range: string;
+  source: "automatic" | "manual";
+  /** One line for people. */
+  reason: string;
+  /** What led to it, oldest first; of a manual one nothing. */
+  evidence: BanEvidence[];
+  /** Which one it is in a row, from 1: each lasts twice as long as the one before. */
+  times: number;
+  createdAt: number;
+  /** Null: until it is removed. */
+  expiresAt: number | null;
+  /** How long it is remembered after it is over; null with expiresAt. */
+  forgetAt: number | null;
+}
+
+export type TokenScope = "send" | "read" | "inbound" | "admin";
+
+/** An API token as we know it again: the token itself is nowhere but with its user. */
+export interface TokenRecord {
+  id: string;
+  name: string;
+  /** SHA-256 of the token, hex. Enough, because the token is random and long. */
+  hash: string;
+  scopes: TokenScope[];
+  /** Null: no limit. */
+  rateLimit: { perMinute: number; burst: number } | null;
+  createdAt: number;
+  expiresAt: number | null;
+  lastUsedAt: number | null;
+}
+
+export interface TokenUse {
+  id: string;
+  at: number;
+}

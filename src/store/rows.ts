@@ -3,7 +3,15 @@
  * JSON text, made and read on the caller's side (records.ts, job_records.ts).
  */
 
-import type { CarrierName, DkimKeyRecord, JobState, StsPolicyRecord, SuppressionReason } from "./types.ts";
+import type {
+  BanRecord,
+  CarrierName,
+  DkimKeyRecord,
+  JobState,
+  StsPolicyRecord,
+  SuppressionReason,
+  TokenUse,
+} from "./types.ts";
 
 /** How far a walk along the old messages has come: they are in this order. */
 export interface PrunePlace {
@@ -167,3 +175,27 @@ export interface DomainRow {
   recipients: string | null;
   created_at: number;
 }
+
+export interface BanRow {
+  range: string;
+  source: BanRecord["source"];
+  reason: string;
+  evidence: string;
+  times: number;
+  created_at: number;
+  expires_at: number | null;
+  forget_at: number | null;
+}
+
+export interface TokenRow {
+  id: string;
+  name: string;
+  hash: string;
+  scopes: string;
+  rate_limit: string | null;
+  created_at: number;
+  expires_at: number | null;
+  last_used_at: number | null;
+}
+
+export type TokenUseRow = TokenUse;

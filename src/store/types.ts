@@ -15,6 +15,7 @@
 
 import type {
   AttemptRecord,
+  BanRecord,
   CarrierName,
   ClaimedJob,
   Direction,
@@ -37,6 +38,8 @@ import type {
   SubmitResult,
   SuppressionReason,
   SuppressionRecord,
+  TokenRecord,
+  TokenUse,
 } from "./record_types.ts";
 import type { Verdict } from "../mail/types.ts";
 
@@ -152,6 +155,23 @@ export interface Store {
 
   getStsPolicy(domain: string): Promise<StsPolicyRecord | null>;
   putStsPolicy(policy: StsPolicyRecord): Promise<void>;
+
+  /** All that are kept, those too that are over: until forgetAt the next one of that range lasts longer. Oldest first. */
+  listBans(): Promise<BanRecord[]>;
+  /** In place of an earlier one of the same range. */
+  putBan(ban: BanRecord): Promise<void>;
+  /** False when there is none of exactly that range. */
+  removeBan(range: string): Promise<boolean>;
+  /** Deletes those whose forgetAt has come; resolves with how many. */
+  forgetBans(now: number): Promise<number>;
+
+  /** Oldest first; expired ones stay until they are removed. */
+  listTokens(): Promise<TokenRecord[]>;
+  /** False when the id is there already. */
+  addToken(token: TokenRecord): Promise<boolean>;
+  removeToken(id: string): Promise<boolean>;
+  /** Notes when tokens were last used; unknown ids are passed over. */
+  usedTokens(uses: TokenUse[]): Promise<void>;
 
   listDomains(): Promise<DomainRecord[]>;
   addDomain(domain: DomainRecord): Promise<boolean>;

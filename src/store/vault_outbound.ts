@@ -30,13 +30,13 @@ import type {
   SuppressionReason,
   SuppressionRecord,
 } from "./types.ts";
-import { VaultCore } from "./vault_core.ts";
+import { PorterVault } from "./vault_porter.ts";
 import type { OutboundVerbs } from "./verbs.ts";
 
 /** Jobs given up in one transaction. */
 const DROP_BATCH = 500;
 
-export class OutboundVault extends VaultCore implements Pick<Store, keyof OutboundVerbs> {
+export class OutboundVault extends PorterVault implements Pick<Store, keyof OutboundVerbs> {
   async submit(message: NewMessage, idempotency: IdempotencyKey | null): Promise<SubmitResult> {
     const key = idempotency && idempotencyRow(idempotency);
     // Stands when the answer got lost but the message turns out to be there.

@@ -14,6 +14,7 @@ import type {
 } from "./types.ts";
 import type {
   AttemptRow,
+  BanRow,
   ClaimRow,
   DkimKeyRow,
   DomainRow,
@@ -31,6 +32,8 @@ import type {
   StsPolicyRow,
   SuppressionFilterRow,
   SuppressionRow,
+  TokenRow,
+  TokenUseRow,
 } from "./rows.ts";
 
 /** Rows newest first; `next` is the place to go on from, null at the end. */
@@ -70,7 +73,19 @@ export interface OutboundVerbs {
   putStsPolicy(row: StsPolicyRow): Promise<void>;
 }
 
-export interface Verbs extends OutboundVerbs {
+/** What the porter keeps. */
+export interface PorterVerbs {
+  listBans(): Promise<BanRow[]>;
+  putBan(row: BanRow): Promise<void>;
+  removeBan(range: string): Promise<boolean>;
+  forgetBans(now: number): Promise<number>;
+  listTokens(): Promise<TokenRow[]>;
+  addToken(row: TokenRow): Promise<boolean>;
+  removeToken(id: string): Promise<boolean>;
+  usedTokens(rows: TokenUseRow[]): Promise<void>;
+}
+
+export interface Verbs extends OutboundVerbs, PorterVerbs {
   addMessage(row: NewMessageRow): Promise<void>;
   getMessage(id: string): Promise<MessageRow | null>;
   listMessages(filter: MessageFilter, query: RowQuery): Promise<RowPage<MessageRow>>;
@@ -134,6 +149,14 @@ export const OPERATION: Record<VerbName, Operation> = {
   updateDkimKeys: "write",
   getStsPolicy: "read",
   putStsPolicy: "write",
+  listBans: "read",
+  putBan: "write",
+  removeBan: "delete",
+  forgetBans: "delete",
+  listTokens: "read",
+  addToken: "write",
+  removeToken: "delete",
+  usedTokens: "write",
   listDomains: "read",
   addDomain: "write",
   removeDomain: "delete",

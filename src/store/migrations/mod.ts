@@ -7,9 +7,10 @@
 import type { DatabaseSync } from "node:sqlite";
 import { v001Initial } from "./v001_initial.ts";
 import { v002Outbound } from "./v002_outbound.ts";
+import { v003Porter } from "./v003_porter.ts";
 
 /** Step n (counted from 1) leads to version n. */
-export const MIGRATIONS: readonly string[] = [v001Initial, v002Outbound];
+export const MIGRATIONS: readonly string[] = [v001Initial, v002Outbound, v003Porter];
 
 /** The database's schema version; 0 for an empty one. */
 export function schemaVersion(db: DatabaseSync): number {
