@@ -31,6 +31,7 @@ import { loadKeys } from "./keys.ts";
 import { leaveStopDuration, takeStopDuration } from "./last_stop.ts";
 import { createMailPool } from "./mail_pool.ts";
 import { openOutbound, openSmtpCarrier } from "./outbound.ts";
+import { WebhookSecrets, withSecrets } from "./webhook_secrets.ts";
 
 export interface DaemonAddresses extends HttpAddresses {
   /** What is bound, by kind of door: `host:port` or `unix:/path`. */
@@ -85,7 +86,8 @@ async function openVault({ config, clock, log, metrics, options, endings }: Cont
   endings.push(() => gauges.cancel());
   const lastStopMs = await takeStopDuration(config().data_dir);
   if (lastStopMs !== null) metrics.shutdownDuration.observe(lastStopMs / 1000);
-  return { store, retention, keys: await loadKeys(config().data_dir) };
+  const keys = await loadKeys(config().data_dir);
+  return { store, retention, keys, webhookSecrets: new WebhookSecrets(config, log, keys.webhookSecrets) };
 }
 
 type Vault = Awaited<ReturnType<typeof openVault>>;
@@ -145,17 +147,10 @@ function openSending(context: Context, vault: Vault, { pool }: Threads, { hostna
 
 type Sending = ReturnType<typeof openSending>;
 
-/** The configuration with `secret` where it has none; asked for with every step of every job, so kept until it changes. */
-function withSecret(config: () => Config, secret: string): () => Config {
-  const make = (of: Config) => ({ of, is: { ...of, webhook_secret: of.webhook_secret ?? secret } });
-  let kept = make(config());
-  return () => (kept.of === config() ? kept : kept = make(config())).is;
-}
-
 /** POST ROOM: the queue engine and its carriers. `baseUrl` is asked for each payload. */
 function openPostRoom(
   context: Context,
-  { store, keys }: Vault,
+  { store, keys, webhookSecrets }: Vault,
   threads: Threads,
   { hostname }: Flow,
   { ownsDomain }: Sending,
@@ -163,7 +158,7 @@ function openPostRoom(
 ) {
   const { config, clock, log, metrics, options } = context;
   const webhooks = createWebhookCarrier({
-    config: withSecret(config, keys.webhookSecret),
+    config: withSecrets(config, webhookSecrets),
     lookupHost: (name) => threads.resolver.lookupHost(name),
     buildPayload: (input) => threads.pool.buildPayload(input),
     baseUrl,
@@ -301,7 +296,7 @@ export async function startDaemon(initial: Config, options: DaemonOptions): Prom
     return {
       addresses,
       metrics,
-      webhookSecret: () => state.config.webhook_secret ?? vault.keys.webhookSecret,
+      webhookSecret: () => vault.webhookSecrets.pair.current,
       config,
       health,
       probe: () => vault.store.probe(),
