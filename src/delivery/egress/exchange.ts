@@ -14,8 +14,8 @@ import type { Socket } from "node:net";
 import { reasonText } from "../reason.ts";
 import { type EgressAnswer, EgressError, type EgressRequest } from "./types.ts";
 
-/** For all that is no body, over and above the limits for headers and body. */
-const OVERHEAD_BYTES_MAX = 512 * 1024;
+/** For what is neither header nor body: the framing of chunks, and a few interim answers. */
+const OVERHEAD_BYTES_MAX = 128 * 1024;
 
 type End = (failure: EgressError | null) => void;
 
