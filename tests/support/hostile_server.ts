@@ -3,6 +3,8 @@
  * answer is hostile by is written with it, once, for the tests of the door and for those of the whole daemon.
  */
 
+import { until } from "./until.ts";
+
 type Send = (text: string) => Promise<void>;
 type Script = (send: Send) => Promise<void>;
 
@@ -60,7 +62,7 @@ export interface HostileServer {
   readonly connections: number;
   /** After the scripts' ends. */
   readonly receivedBytes: number;
-  /** Resolves when every connection has ended, each from the other side. */
+  /** Resolves when every connection has ended, each from the other side; rejects when that takes long. */
   allEnded(): Promise<void>;
   close(): Promise<void>;
 }
@@ -104,9 +106,6 @@ export function startHostileServer(scriptOf: (path: string) => Script): HostileS
       running.add(served);
     }
   })();
-  const allEnded = async () => {
-    while (running.size > 0) await Promise.all(running);
-  };
   return {
     port: (listener.addr as Deno.NetAddr).port,
     get connections() {
@@ -115,12 +114,12 @@ export function startHostileServer(scriptOf: (path: string) => Script): HostileS
     get receivedBytes() {
       return receivedBytes;
     },
-    allEnded,
+    allEnded: () => until(() => running.size === 0, "the end of each connection"),
     async close() {
       listener.close();
       for (const connection of open) connection.close();
       await accepting;
-      await allEnded();
+      await Promise.all(running);
     },
   };
 }

@@ -9,23 +9,26 @@ import { test } from "../../support/test.ts";
 
 const SENT_BYTES = 64 * 1024 * 1024;
 const LOOPBACK = ["127.0.0.1"];
-/** Never aborted: what ends in these tests ends by a limit, not by a deadline. */
-const live = new AbortController().signal;
+/** What ends in these tests ends by a limit, long before this. */
+const DEADLINE_MS = 20_000;
 
 function requestTo(url: string, values: Partial<EgressRequest> = {}): EgressRequest {
   const bounds = { headerBytesMax: 32 * 1024, bodyBytesMax: 64 * 1024 };
   const fixed = { method: "GET" as const, headers: {}, allowPrivate: true, keepConnection: true };
-  return { url: new URL(url), ...fixed, ...bounds, signal: live, ...values };
+  return { url: new URL(url), ...fixed, ...bounds, signal: new AbortController().signal, ...values };
 }
 
 async function withEgress(
-  fn: (egress: Egress) => Promise<void>,
+  fn: (egress: Egress, deadline: AbortSignal) => Promise<void>,
   lookupHost: (name: string) => Promise<string[]> = () => Promise.resolve(LOOPBACK),
 ): Promise<void> {
   const egress = new Egress({ lookupHost, clock: systemClock, allowedBy: "a_setting" });
+  const over = new AbortController();
+  const timer = setTimeout(() => over.abort(), DEADLINE_MS);
   try {
-    await fn(egress);
+    await fn(egress, over.signal);
   } finally {
+    clearTimeout(timer);
     egress.close();
   }
 }
@@ -54,9 +57,9 @@ for (const [way, reason] of Object.entries(NO_ANSWER)) {
   test(`No answer, and no end but ours: ${way}`, async () => {
     const server = startHostileServer(() => HOSTILE[way as HostileWay]);
     const url = `http://127.0.0.1:${server.port}/`;
-    await withEgress(async (egress) => {
+    await withEgress(async (egress, signal) => {
       for (const keepConnection of [true, false]) {
-        const asked = () => egress.request(requestTo(url, { keepConnection }));
+        const asked = () => egress.request(requestTo(url, { keepConnection, signal }));
         assertEquals((await assertRejects(asked, EgressError)).message, reason);
       }
     });
@@ -70,9 +73,9 @@ for (const [way, cut] of Object.entries(CUT)) {
   test(`An answer with a status counts, and is cut off: ${way}`, async () => {
     const server = startHostileServer(() => HOSTILE[way as HostileWay]);
     const url = `http://127.0.0.1:${server.port}/`;
-    await withEgress(async (egress) => {
+    await withEgress(async (egress, signal) => {
       for (const wantsBody of [undefined, () => true]) {
-        const answer = await egress.request(requestTo(url, wantsBody && { wantsBody }));
+        const answer = await egress.request(requestTo(url, { signal, ...(wantsBody && { wantsBody }) }));
         assertEquals([answer.status, answer.body, answer.cut], [200, null, cut]);
       }
     });
@@ -100,11 +103,11 @@ test("A hostile answer on a kept connection is not asked for again", async () =>
     }
     connection.close();
   })();
-  await withEgress(async (egress) => {
-    const url = `http://127.0.0.1:${port}/`;
-    assertEquals((await egress.request(requestTo(url))).status, 204);
+  await withEgress(async (egress, signal) => {
+    const request = requestTo(`http://127.0.0.1:${port}/`, { signal });
+    assertEquals((await egress.request(request)).status, 204);
     mood = "bad";
-    await assertRejects(() => egress.request(requestTo(url)), EgressError, "the answer is too long");
+    await assertRejects(() => egress.request(request), EgressError, "the answer is too long");
     await serve;
   });
   listener.close();
