@@ -35,7 +35,7 @@ export class Egress {
     return await this.#connections.send(request, addresses);
   }
 
-  /** Ends kept connections. Requests under way are ended by their signals. */
+  /** Ends kept connections and what is under way on them; a request with one of its own is ended by its signal. */
   close(): void {
     this.#connections.close();
   }

@@ -114,3 +114,23 @@ test("The memory for names is bounded", async () => {
   await guard.addressesOf(new URL("https://a1.example/"), false);
   assertEquals(asked, 1_101);
 });
+
+test("What looks like two hosts is the one that is connected to, and what is none is no URL", async () => {
+  const asked: string[] = [];
+  const lookupHost = (name: string) => Promise.resolve(asked.push(name) > 0 ? [PUBLIC] : []);
+  const guard = new DestinationGuard({ lookupHost, clock: new FakeClock(), allowedBy: "a_setting" });
+  for (const after of ["\\@127.0.0.1/", "#@127.0.0.1/", "?@127.0.0.1/", "/@127.0.0.1/", ":80/", "./"]) {
+    await guard.addressesOf(new URL(`http://app.example${after}`), false);
+  }
+  assertEquals(asked, ["app.example"]);
+  const none = [
+    "[fe80::1%25eth0]",
+    "[fe80::1%eth0]",
+    "1.2.3.4.5",
+    "256.0.0.1",
+    "0x100000000",
+    "a%00b",
+    "a%2fb",
+  ];
+  assertEquals(none.filter((host) => URL.parse(`http://${host}/`) !== null), []);
+});
