@@ -68,6 +68,23 @@ const DOORS: Record<string, RegExp> = {
   "zod": /^src\/(config|servers\/http|events)\//,
 };
 
+/** Who may open a connection to somewhere, and to where. Everybody else goes through delivery/egress. */
+const CALLS_OUT: Record<string, string> = {
+  "src/base/dns_transport.ts": "the name servers of the configuration",
+  "src/cli/control_client.ts": "the daemon's control socket, a path",
+  "src/cli/demo/api_client.ts": "the demo's own daemon, on loopback",
+  "src/cli/demo/receiver.ts": "nobody: it only listens, with node:https where it is asked to",
+  "src/cli/demo/smtp_client.ts": "the demo's own daemon, on loopback",
+  "src/cli/demo/zone_server.ts": "nobody: a name server answers over the datagram socket it is asked on",
+  "src/cli/doctor/port_holder.ts": "whoever holds a port or a path that the configuration says is ours",
+  "src/daemon/service_manager.ts": "systemd's notify socket, a path",
+  "src/delivery/egress/connections.ts": "the door itself: addresses that its guard has checked",
+  "src/delivery/egress/exchange.ts": "the door itself: over those connections",
+  "src/delivery/smtp/wire.ts": "mail hosts at addresses that mx.ts has checked, and the configured smarthost",
+  "src/servers/http/control_socket.ts": "our own path, to see whether another daemon listens there",
+  "src/servers/smtp/listener.ts": "our own path, to see whether another daemon listens there",
+};
+
 interface Source {
   path: string;
   text: string;
@@ -126,6 +143,65 @@ test("Every library stays behind its door", () => {
       if (!name && specifier.startsWith("node:")) continue;
       if (!name) wrong.push(`${source.path} imports ${specifier}, which has no door`);
       else if (!DOORS[name]!.test(source.path)) wrong.push(`${source.path} imports ${specifier}`);
+    }
+  }
+  assertEquals(wrong, []);
+});
+
+const NET_MODULES = /^(?:node:)?(?:http|https|http2|net|tls|dgram|dns|dns\/promises|undici)$/;
+const CLIENT_NAMES = "request|get|connect|createConnection|createSocket|Socket|Agent|ClientRequest|fetch";
+const CLIENT_GLOBALS = [
+  /(?<![.\w#])fetch\(/,
+  /\b(?:globalThis|self|window)\.fetch\b/,
+  /\bDeno\.(?:connect|connectTls|connectQuic|createHttpClient|listenDatagram|resolveDns)\b/,
+  /\bnew (?:WebSocket|WebSocketStream|WebTransport|EventSource|XMLHttpRequest)\b/,
+];
+
+/** The text opens connections, as far as text can show: by a global, or by what it imports of a network module. */
+function callsOut(text: string): boolean {
+  const plain = text.replace(/\/\*[^]*?\*\//g, "").replace(/(?<!:)\/\/.*$/gm, "");
+  if (CLIENT_GLOBALS.some((pattern) => pattern.test(plain))) return true;
+  for (const [, name] of plain.matchAll(/\bimport\(\s*"([^"]+)"/g)) if (NET_MODULES.test(name!)) return true;
+  for (const [, what, from] of plain.matchAll(/^\s*import\s+(?!type\b)([^"';]*?)\s+from\s+"([^"]+)"/gm)) {
+    if (!NET_MODULES.test(from!)) continue;
+    const [, named = ""] = /\{([^}]*)\}/.exec(what!) ?? [];
+    if (named.split(",").some((one) => new RegExp(`^\\s*(?:${CLIENT_NAMES})\\b`).test(one))) return true;
+    const whole = /^(?:\* as )?([\w$]+)/.exec(what!)?.[1];
+    // Called; anything else is a type.
+    const use = new RegExp(`\\b${whole}\\)?\\.(?:${CLIENT_NAMES})\\(`);
+    if (whole && use.test(plain)) return true;
+  }
+  return false;
+}
+
+test("Nothing opens a connection but the door for it and a named few", () => {
+  const calls = [
+    'const answer = await fetch("https://a.example/");',
+    "globalThis.fetch;",
+    "await Deno.connect({ port: 25 });",
+    'import net from "node:net";\nnet.connect(25);',
+    'import * as net from "node:net";\nnew net.Socket();',
+    'import { type Server, connect as go } from "node:net";',
+    'import http, { type Server } from "node:http";\nhttp.get("http://a.example/");',
+    'import http from "node:http";\nimport https from "node:https";\n(x ? http : https).request(url);',
+    'const https = await import("node:https");',
+  ];
+  assertEquals(calls.filter((text) => !callsOut(text)), []);
+  const quiet = [
+    'import type { Socket } from "node:net";\nlet socket: Socket;',
+    'import net from "node:net";\nlet socket: net.Socket;\nnet.createServer();',
+    "await app.fetch(request); // fetch() says little\n/* fetch() */",
+  ];
+  assertEquals(quiet.filter(callsOut), []);
+  assertEquals(code.filter((s) => callsOut(s.text)).map((s) => s.path), Object.keys(CALLS_OUT));
+});
+
+test("What is behind the door of delivery/egress is its own", () => {
+  const wrong: string[] = [];
+  for (const source of code.filter((s) => !s.path.startsWith("src/delivery/egress/"))) {
+    for (const specifier of importsOf(source).filter((s) => s.startsWith("."))) {
+      const target = resolved(source.path, specifier);
+      if (/^src\/delivery\/egress\/(?!mod\.ts$)/.test(target)) wrong.push(`${source.path} -> ${target}`);
     }
   }
   assertEquals(wrong, []);

@@ -23,7 +23,7 @@ export const GRANTS: readonly Grant[] = [
     why:
       "Listens where the config says, and calls name servers and receivers that only the config knows, and mail " +
       "servers that only a recipient's DNS knows. Which of them are private addresses is decided per address, in " +
-      "delivery/webhook/guard.ts and delivery/smtp/mx.ts.",
+      "delivery/egress/guard.ts and delivery/smtp/mx.ts.",
   },
   {
     flag: "--allow-read",

@@ -112,14 +112,21 @@ export function networkKey(address: Address | string): string {
   return `${toAddress(ipaddr.fromByteArray(bytes)).text}/64`;
 }
 
+/**
+ * Azure's wire server, the one metadata service that is not in a special range: inside that cloud it is the host
+ * below, anywhere else it is nobody.
+ */
+const WIRE_SERVER = "168.63.129.16";
+
 function publicQuad(bytes: readonly number[]): boolean {
-  return ipaddr.fromByteArray([...bytes]).range() === "unicast";
+  const quad = ipaddr.fromByteArray([...bytes]);
+  return quad.range() === "unicast" && quad.toString() !== WIRE_SERVER;
 }
 
 /**
- * True for an address that is somebody's on the open Internet: not private, loopback, link-local (and with it
- * the metadata service 169.254.169.254), unique-local, CGNAT, multicast, reserved, documentation or unspecified
- * (RFC 6890). Transition forms are as public as every IPv4 address inside them, because the packet ends there.
+ * True for an address that is somebody's on the open Internet: not private, loopback, link-local, unique-local,
+ * CGNAT, multicast, reserved, documentation, benchmarking, unspecified or otherwise special (RFC 6890 and IANA's
+ * registries), nor any cloud's metadata service, most of which are in there. Transition forms are as public as every IPv4 address inside them, because the packet ends there.
  */
 export function isPublic(address: Address | string): boolean {
   const known = typeof address === "string" ? parseAddress(address) : address;

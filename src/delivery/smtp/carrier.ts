@@ -20,6 +20,7 @@ import { parseMailbox } from "../../mail/address.ts";
 import { verpAddress } from "../../mail/verp.ts";
 import type { ClaimedJob, Effects, Store } from "../../store/types.ts";
 import type { Carrier, Ending, Outcome } from "../carrier.ts";
+import { endedBy } from "../ended_by.ts";
 import { JITTER } from "../schedule.ts";
 import { type ContentFacts, scanContent } from "./content.ts";
 import { Delivery, type Obstacle, type Plan } from "./delivery.ts";
@@ -32,7 +33,7 @@ import { ownOutcome } from "./outcome.ts";
 import { SessionPool } from "./pool.ts";
 import type { Mail } from "./session.ts";
 import { Transcript } from "./transcript.ts";
-import { endedBy, WireError } from "./wire.ts";
+import { abortedBy, WireError } from "./wire.ts";
 
 export type SmtpConfig =
   & Pick<
@@ -132,7 +133,7 @@ class SmtpCarrier implements Carrier {
     signal.addEventListener("abort", abort, { once: true });
     if (signal.aborted) abort();
     try {
-      const plan = await endedBy(over.signal, this.#plan(job, transcript));
+      const plan = await endedBy(over.signal, this.#plan(job, transcript), abortedBy);
       const delivery = new Delivery(
         { pool: this.#pool, clock, limits: this.#limits },
         plan,

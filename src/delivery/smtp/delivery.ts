@@ -14,13 +14,14 @@
 
 import type { Clock } from "../../base/clock.ts";
 import type { Outcome } from "../carrier.ts";
+import { endedBy } from "../ended_by.ts";
 import type { SmtpLimits } from "./limits.ts";
 import { openSession, type TlsMode } from "./open.ts";
 import { beforeMail, outcomeOf, ownOutcome, type Told } from "./outcome.ts";
 import type { SessionPool } from "./pool.ts";
 import { type Answer, type Mail, type Peer, remoteOf, type Session } from "./session.ts";
 import type { Transcript } from "./transcript.ts";
-import { abortedBy, endedBy, WireError } from "./wire.ts";
+import { abortedBy, WireError } from "./wire.ts";
 
 /** A host, with its addresses looked up when its turn comes. */
 export interface Candidate {
@@ -116,11 +117,11 @@ export class Delivery {
   async #onHosts(): Promise<Outcome> {
     const { clock, limits } = this.#deps;
     const startMs = clock.monotonic();
-    const candidates = await endedBy(this.#signal, this.#plan.candidates());
+    const candidates = await endedBy(this.#signal, this.#plan.candidates(), abortedBy);
     if (!Array.isArray(candidates)) return this.#trouble.last ?? ownOutcome(candidates, this.#told, "dns");
     const obstacles: Obstacle[] = [];
     for (const candidate of candidates) {
-      const found = await endedBy(this.#signal, candidate.addresses());
+      const found = await endedBy(this.#signal, candidate.addresses(), abortedBy);
       if (!Array.isArray(found)) {
         this.#transcript.note(found.text);
         obstacles.push(found);

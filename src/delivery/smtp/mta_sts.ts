@@ -8,17 +8,16 @@
  * Where there is no policy and none can be had, mail goes as if there were none: that is the RFC's leap of faith.
  */
 
-import { isPublic, parseAddress } from "../../base/address.ts";
 import type { Clock } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
 import type { Logger } from "../../base/log.ts";
 import { DnsError, type Resolver } from "../../base/resolver.ts";
 import type { Store, StsPolicyRecord } from "../../store/types.ts";
-import { fetchSts } from "./sts_fetch.ts";
-import { parseStsPolicy, stsIdOf } from "./sts_policy.ts";
+import { Egress } from "../egress/mod.ts";
+import { parseStsPolicy, stsAnswerProblem, stsIdOf } from "./sts_policy.ts";
 
 export interface MtaStsDeps {
-  resolver: Pick<Resolver, "nodeStyle">;
+  resolver: Pick<Resolver, "nodeStyle" | "lookupHost">;
   store: Pick<Store, "getStsPolicy" | "putStsPolicy">;
   clock: Clock;
   log: Logger;
@@ -36,10 +35,13 @@ const RETRIES_MAX = 1_000;
 const AGE_MS_MIN = 300_000;
 /** A policy older than this is fetched again, if it runs that long. */
 const REFRESH_MS = 86_400_000;
-const ADDRESSES_MAX = 8;
+/** 3.3 suggests 64 KB. */
+const BODY_BYTES_MAX = 64 * 1024;
+const HEADER_BYTES_MAX = 16 * 1024;
 
 export class MtaSts {
   readonly #deps: MtaStsDeps;
+  readonly #egress: Egress;
   /** Domains asked about now. Bounded by the carrier's attempts. */
   readonly #pending = new Map<string, Promise<StsPolicyRecord | null>>();
   /** Domain and id whose fetch failed, until when it is left alone (monotonic). */
@@ -48,6 +50,9 @@ export class MtaSts {
 
   constructor(deps: MtaStsDeps) {
     this.#deps = deps;
+    const { resolver, clock, ca } = deps;
+    const lookupHost = (name: string) => resolver.lookupHost(name);
+    this.#egress = new Egress({ lookupHost, clock, ca, allowedBy: "outbound_allow_private" });
   }
 
   /** The policy in force, null for none. Rejects when the store does. */
@@ -62,6 +67,7 @@ export class MtaSts {
   /** Ends fetches under way. */
   close(): void {
     this.#closing.abort();
+    this.#egress.close();
   }
 
   async #find(domain: string): Promise<StsPolicyRecord | null> {
@@ -105,40 +111,38 @@ export class MtaSts {
     return record;
   }
 
+  /** The policy file of a domain, or why there is none. */
   async #get(domain: string): Promise<{ ok: boolean; value: string }> {
-    const { clock, ca, httpsPort } = this.#deps;
-    const host = `mta-sts.${domain}`;
+    const { clock, httpsPort, allowPrivate } = this.#deps;
+    const url = URL.parse(`https://mta-sts.${domain}:${httpsPort ?? 443}/.well-known/mta-sts.txt`);
+    // A domain that a URL reads as something else is nobody's.
+    if (url?.hostname !== `mta-sts.${domain}`) return { ok: false, value: "its server has no proper name" };
     const over = new AbortController();
     const abort = () => over.abort();
     const timer = clock.timer(FETCH_MS, abort);
     this.#closing.signal.addEventListener("abort", abort, { once: true });
     if (this.#closing.signal.aborted) abort();
     try {
-      const addresses = await this.#addressesOf(host);
-      const port = httpsPort ?? 443;
-      return { ok: true, value: await fetchSts({ host, port, addresses, ca, signal: over.signal }) };
+      const answer = await this.#egress.request({
+        url,
+        method: "GET",
+        headers: { accept: "text/plain" },
+        allowPrivate: allowPrivate(),
+        keepConnection: false,
+        headerBytesMax: HEADER_BYTES_MAX,
+        bodyBytesMax: BODY_BYTES_MAX,
+        wantsBody: (head) => stsAnswerProblem(head) === null,
+        signal: over.signal,
+      });
+      const problem = stsAnswerProblem(answer) ?? answer.cut;
+      if (problem !== null || !answer.body) return { ok: false, value: problem ?? "no body" };
+      return { ok: true, value: new TextDecoder().decode(answer.body) };
     } catch (error) {
       return { ok: false, value: messageOf(error) };
     } finally {
       timer.cancel();
       this.#closing.signal.removeEventListener("abort", abort);
     }
-  }
-
-  async #addressesOf(host: string): Promise<string[]> {
-    const { resolver, allowPrivate } = this.#deps;
-    const results = await Promise.allSettled([
-      resolver.nodeStyle(host, "A"),
-      resolver.nodeStyle(host, "AAAA"),
-    ]);
-    const texts = results.flatMap((result) => result.status === "fulfilled" ? result.value as string[] : []);
-    const addresses = texts.map((text) => parseAddress(text)?.text).filter((text) => text !== undefined);
-    if (addresses.length === 0) throw new Error("its server has no address");
-    // As with webhooks: where one address is not public, it would be chance which one is taken.
-    if (!allowPrivate() && !addresses.every((address) => isPublic(address))) {
-      throw new Error("its server has a private address");
-    }
-    return addresses.slice(0, ADDRESSES_MAX);
   }
 }
 

@@ -4,6 +4,7 @@
  */
 
 import type { StsPolicyRecord } from "../../store/types.ts";
+import type { AnswerHead } from "../egress/mod.ts";
 
 export type StsPolicy = Pick<StsPolicyRecord, "mode" | "mx"> & { maxAgeMs: number };
 
@@ -20,6 +21,13 @@ export function stsIdOf(records: readonly string[]): string | null {
   const fields = candidates[0]!.split(";").map((field) => field.trim());
   const ids = fields.flatMap((field) => /^id[ \t]*=[ \t]*([A-Za-z0-9]{1,32})$/.exec(field)?.[1] ?? []);
   return ids[0] ?? null;
+}
+
+/** Why an answer has no policy, or null (3.3): status 200 and nothing else, a redirect is none; text/plain. */
+export function stsAnswerProblem({ status, headers }: AnswerHead): string | null {
+  if (status !== 200) return `status ${status}`;
+  const type = (headers["content-type"] ?? "").split(";")[0]!.trim().toLowerCase();
+  return type === "text/plain" ? null : "not text/plain";
 }
 
 /** The policy, or why the text is none. Unknown fields are ignored, of a repeated one the first counts (3.2). */

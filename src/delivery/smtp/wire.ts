@@ -7,6 +7,7 @@
 import net from "node:net";
 import tls from "node:tls";
 import type { Clock } from "../../base/clock.ts";
+import { codeOf, reasonOf } from "../reason.ts";
 import { type Reply, ReplyError, ReplyReader } from "./reply.ts";
 import type { Transcript } from "./transcript.ts";
 
@@ -23,16 +24,6 @@ export class WireError extends Error {
 /** What an aborted signal makes of a connection; its reason is told where it is a text. */
 export function abortedBy(signal: AbortSignal): WireError {
   return new WireError("aborted", typeof signal.reason === "string" ? signal.reason : "ended by us");
-}
-
-/** The promise, or a WireError as soon as the signal aborts. What goes on behind is bounded by itself. */
-export function endedBy<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(abortedBy(signal));
-    if (signal.aborted) abort();
-    signal.addEventListener("abort", abort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
-  });
 }
 
 export interface WireTarget {
@@ -54,30 +45,8 @@ export interface TlsWish {
 /** For the system to close a socket that was destroyed. */
 const CLOSE_MS = 5_000;
 
-const REASONS: ReadonlyMap<string, string> = new Map([
-  ["ECONNREFUSED", "connection refused"],
-  ["ECONNRESET", "connection lost"],
-  ["EPIPE", "connection lost"],
-  ["ETIMEDOUT", "connecting took too long"],
-  ["EHOSTUNREACH", "host unreachable"],
-  ["ENETUNREACH", "network unreachable"],
-  // A source that is not ours, or that leads nowhere near.
-  ["EADDRNOTAVAIL", "outbound_source_address can't be used for it"],
-  ["EINVAL", "outbound_source_address can't be used for it"],
-  ["EACCES", "not allowed to connect"],
-  ["EMFILE", "no file descriptors left"],
-  ["CERT_HAS_EXPIRED", "the certificate has expired"],
-  ["CERT_NOT_YET_VALID", "the certificate is not valid yet"],
-  ["ERR_TLS_CERT_ALTNAME_INVALID", "the certificate is for another name"],
-]);
-
-/** Library messages can quote the other side's bytes, so they stay out. */
-function reasonOf(error: unknown, other: string): string {
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
-  const known = REASONS.get(code);
-  if (known) return known;
-  return /SELF_SIGNED|UNABLE_TO_|^CERT_/.test(code) ? "the certificate is not trusted" : other;
-}
+/** What the system says of a source that is not ours, or that leads nowhere near. */
+const SOURCE_CODES = ["EADDRNOTAVAIL", "EINVAL"];
 
 export class Wire {
   readonly #clock: Clock;
@@ -254,7 +223,9 @@ export class Wire {
         lost: "connection lost",
         tls: "the TLS handshake failed",
       };
-      this.fail(new WireError(this.#trouble, reasonOf(error, words[this.#trouble])));
+      const isSource = SOURCE_CODES.includes(codeOf(error));
+      const known = isSource ? "outbound_source_address can't be used for it" : reasonOf(error)?.words;
+      this.fail(new WireError(this.#trouble, known ?? words[this.#trouble]));
     };
     socket.on("data", (chunk: Uint8Array) => this.#receive(chunk));
     socket.on("end", ended);

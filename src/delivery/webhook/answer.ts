@@ -6,12 +6,17 @@
 
 import type { Outcome } from "../carrier.ts";
 import { clampRetryAfter } from "../schedule.ts";
-import type { PostAnswer } from "./http_post.ts";
+
+export interface ReceiverAnswer {
+  status: number;
+  /** The header field, if there was one. */
+  retryAfter: string | null;
+}
 
 const FINAL = new Set([406, 410, 422]);
 const MAY_SAY_WHEN = new Set([429, 503]);
 
-export function outcomeOf(answer: PostAnswer, nowMs: number): Outcome {
+export function outcomeOf(answer: ReceiverAnswer, nowMs: number): Outcome {
   const { status } = answer;
   if (status >= 200 && status < 300) return { kind: "delivered", code: status };
   if (FINAL.has(status)) {
@@ -37,31 +42,3 @@ function httpDateMs(text: string): number {
   if (!/^[A-Z][a-z]{2,8},? .{10,24}$/.test(text)) return NaN;
   return Date.parse(/ \d{4}$/.test(text) ? `${text} GMT` : text);
 }
-
-const REASONS: ReadonlyMap<string, string> = new Map([
-  ["ECONNREFUSED", "connection refused"],
-  ["ECONNRESET", "connection lost"],
-  ["EPIPE", "connection lost"],
-  ["ETIMEDOUT", "connecting took too long"],
-  ["EHOSTUNREACH", "host unreachable"],
-  ["ENETUNREACH", "network unreachable"],
-  ["HPE_HEADER_OVERFLOW", "the answer's headers are too long"],
-]);
-
-/** What a failed exchange is called. Library messages can quote the other side's bytes, so they stay out. */
-export function reasonOf(error: unknown): string {
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
-  const known = REASONS.get(code);
-  if (known) return known;
-  if (code.startsWith("HPE_")) return "the answer is not HTTP";
-  const tls = TLS_REASONS.find(([pattern]) => pattern.test(code));
-  if (tls) return `TLS failed: ${tls[1]}`;
-  return "connection failed";
-}
-
-const TLS_REASONS: [RegExp, string][] = [
-  [/EXPIRED/, "the certificate has expired"],
-  [/ALTNAME/, "the certificate is for another name"],
-  [/SELF_SIGNED|UNABLE_TO_(VERIFY|GET)|CERT_/, "the certificate is not trusted"],
-  [/TLS|SSL|EPROTO/, "no common ground in the handshake"],
-];

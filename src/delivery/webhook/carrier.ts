@@ -18,10 +18,10 @@ import { outboundPayload } from "../../events/outbound.ts";
 import type { PayloadInput } from "../../events/types.ts";
 import type { ClaimedJob } from "../../store/types.ts";
 import type { Carrier, Outcome } from "../carrier.ts";
+import { Egress, EgressError } from "../egress/mod.ts";
+import { endedBy } from "../ended_by.ts";
 import { DUE_AHEAD_MS_MAX } from "../schedule.ts";
-import { outcomeOf, reasonOf } from "./answer.ts";
-import { DestinationError, DestinationGuard } from "./guard.ts";
-import { HttpPoster } from "./http_post.ts";
+import { outcomeOf } from "./answer.ts";
 import { sign } from "./sign.ts";
 
 export type WebhookConfig = Pick<
@@ -54,6 +54,10 @@ export interface WebhookDeps {
   ca?: string[];
 }
 
+/** Nobody needs more of a receiver's answer; its body is not even looked at. */
+const HEADER_BYTES_MAX = 32 * 1024;
+const BODY_BYTES_MAX = 64 * 1024;
+
 export interface WebhookTarget {
   url: string;
   /** Each signs. */
@@ -71,17 +75,17 @@ export function createWebhookCarrier(deps: WebhookDeps): Carrier {
   return new WebhookCarrier(deps);
 }
 
+const aborted = () => new Error("aborted");
+
 class WebhookCarrier implements Carrier {
   readonly name = "webhook";
   readonly dueAheadMsMax = DUE_AHEAD_MS_MAX;
   readonly #deps: WebhookDeps;
-  readonly #guard: DestinationGuard;
-  readonly #poster: HttpPoster;
+  readonly #egress: Egress;
 
   constructor(deps: WebhookDeps) {
     this.#deps = deps;
-    this.#guard = new DestinationGuard(deps);
-    this.#poster = new HttpPoster(deps.clock, deps.ca);
+    this.#egress = new Egress({ ...deps, allowedBy: "webhook_allow_private" });
   }
 
   endpointOf(lane: string, destination: string): string {
@@ -104,7 +108,7 @@ class WebhookCarrier implements Carrier {
   }
 
   async close(): Promise<void> {
-    this.#poster.close();
+    this.#egress.close();
   }
 
   async #build(job: ClaimedJob, signal: AbortSignal): Promise<Uint8Array> {
@@ -123,7 +127,7 @@ class WebhookCarrier implements Carrier {
       nowMs: clock.now(),
     };
     try {
-      return await endedBy(signal, this.#deps.buildPayload(input, signal));
+      return await endedBy(signal, this.#deps.buildPayload(input, signal), aborted);
     } catch (error) {
       if (signal.aborted) throw error;
       log.warn("Cannot parse the message for its webhook: sent without", {
@@ -131,7 +135,8 @@ class WebhookCarrier implements Carrier {
         request_id: job.message.requestId,
         error: messageOf(error),
       });
-      return await endedBy(signal, this.#deps.buildPayload({ ...input, skipParse: true }, signal));
+      const unparsed = { ...input, skipParse: true };
+      return await endedBy(signal, this.#deps.buildPayload(unparsed, signal), aborted);
     }
   }
 
@@ -150,13 +155,18 @@ class WebhookCarrier implements Carrier {
     signal.addEventListener("abort", abort, { once: true });
     if (signal.aborted) abort();
     try {
-      const addresses = await endedBy(
-        over.signal,
-        this.#guard.addressesOf(url, config().webhook_allow_private),
-      );
-      const headers = this.#headers(job, secrets, body);
-      const answer = await this.#poster.post({ url, addresses, headers, body, signal: over.signal });
-      return outcomeOf(answer, clock.now());
+      const { status, headers } = await this.#egress.request({
+        url,
+        method: "POST",
+        headers: this.#headers(job, secrets, body),
+        body,
+        allowPrivate: config().webhook_allow_private,
+        keepConnection: true,
+        headerBytesMax: HEADER_BYTES_MAX,
+        bodyBytesMax: BODY_BYTES_MAX,
+        signal: over.signal,
+      });
+      return outcomeOf({ status, retryAfter: headers["retry-after"] ?? null }, clock.now());
     } catch (error) {
       return { kind: "deferred", code: null, error: this.#errorText(error, over.signal) };
     } finally {
@@ -169,8 +179,7 @@ class WebhookCarrier implements Carrier {
     if (over.aborted) {
       return `Cannot deliver: no answer within ${this.#deps.config().webhook_timeout / 1000} s`;
     }
-    if (error instanceof DestinationError) return error.message;
-    return `Cannot deliver: ${reasonOf(error)}`;
+    return `Cannot deliver: ${error instanceof EgressError ? error.message : "connection failed"}`;
   }
 
   #headers(job: ClaimedJob, secrets: string[], body: Uint8Array): Record<string, string> {
@@ -186,14 +195,4 @@ class WebhookCarrier implements Carrier {
       ...(token ? { authorization: `Bearer ${token}` } : {}),
     };
   }
-}
-
-/** The promise, or a rejection as soon as the signal aborts. */
-function endedBy<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(new Error("aborted"));
-    if (signal.aborted) return abort();
-    signal.addEventListener("abort", abort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
-  });
 }

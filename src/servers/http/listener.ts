@@ -143,7 +143,7 @@ function tell(answer: Problem, requestId: string, peer: string | undefined, opti
 
 /** Hands a parsed request to hono, after what the parser lets through and RFC 9112 does not. */
 function honoListener(options: ListenerOptions, turns: Turns) {
-  const { fetch, door, log } = options;
+  const { door, log } = options;
   const failed = (error: unknown): Response => {
     // node-server's own errors are about the request target and Host; anything else is ours.
     const theirs = error instanceof Error && error.name === "RequestError";
@@ -159,7 +159,7 @@ function honoListener(options: ListenerOptions, turns: Turns) {
         const { incoming } = bindings as HttpBindings;
         const wrong = hostProblem(incoming) ?? codingProblem(incoming);
         if (wrong) return bare(wrong, options, incoming);
-        return fetch(request, { ...(bindings as HttpBindings), door, expectsContinue, turns });
+        return options.fetch(request, { ...(bindings as HttpBindings), door, expectsContinue, turns });
       },
       {
         overrideGlobalObjects: false,

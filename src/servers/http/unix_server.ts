@@ -14,8 +14,8 @@ export interface UnixServer {
   close(): Promise<void>;
 }
 
-/** Serves `fetch` at `path`, whose file exists when this returns. */
-export function serveOnUnixSocket(path: string, fetch: Fetch, turns: Turns): UnixServer {
+/** Serves `app` at `path`, whose file exists when this returns. */
+export function serveOnUnixSocket(path: string, app: Fetch, turns: Turns): UnixServer {
   const server = Deno.serve({ path, onListen: () => {} }, async (request) => {
     const body = new Uint8Array(await request.arrayBuffer());
     const pairs = [...request.headers];
@@ -29,7 +29,7 @@ export function serveOnUnixSocket(path: string, fetch: Fetch, turns: Turns): Uni
     const outgoing = { writeContinue() {}, destroy() {} };
     const env = { incoming, outgoing, door: "control", expectsContinue: false, turns };
     // The app's own view of a node request is this narrow; body.ts and stored_bytes.ts are all that look at it.
-    return await fetch(request, env as unknown as ApiEnv["Bindings"]);
+    return await app(request, env as unknown as ApiEnv["Bindings"]);
   });
   return { close: () => server.shutdown() };
 }

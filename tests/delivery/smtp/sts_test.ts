@@ -3,6 +3,7 @@
 import https from "node:https";
 import type { AddressInfo } from "node:net";
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { gzipSync } from "node:zlib";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { systemClock } from "../../../src/base/clock.ts";
 import { createLogger } from "../../../src/base/log.ts";
@@ -211,6 +212,21 @@ const FAILURES: [string, Serve][] = [
   ["is no policy", (_request, response) => {
     response.setHeader("content-type", "text/plain");
     response.end("hello");
+  }],
+  ["is inside, it says", (request, response) => {
+    response.writeHead(307, { location: `https://127.0.0.1:${request.socket.localPort}/` });
+    response.end(policyOf("enforce", "x.example"));
+  }],
+  ["is compressed", (_request, response) => {
+    response.writeHead(200, { "content-type": "text/plain", "content-encoding": "gzip" });
+    response.end(gzipSync(policyOf("enforce", "x.example")));
+  }],
+  ["never comes to its status", (request) => {
+    const pour = () => {
+      while (!request.socket.destroyed && request.socket.write("HTTP/1.1 100 Continue\r\n\r\n".repeat(100)));
+    };
+    request.socket.on("drain", pour);
+    pour();
   }],
   ["breaks off", (request, response) => {
     response.writeHead(200, { "content-type": "text/plain", "content-length": "1000" });

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { outcomeOf, parseRetryAfter, reasonOf } from "../../../src/delivery/webhook/answer.ts";
+import { outcomeOf, parseRetryAfter } from "../../../src/delivery/webhook/answer.ts";
 import { test } from "../../support/test.ts";
 
 const NOW = Date.UTC(2026, 0, 1, 12);
@@ -44,19 +44,4 @@ test("An answer's meaning is in its status; only 429 and 503 say when", () => {
     error: "Receiver answered 302; redirects are not followed",
   });
   assertEquals(answer(101).kind, "deferred");
-});
-
-test("Reasons are our words, never the other side's bytes", () => {
-  const reason = (code: string, message = "bytes\r\nof a stranger") =>
-    reasonOf(Object.assign(new Error(message), { code }));
-  assertEquals(reason("ECONNREFUSED"), "connection refused");
-  assertEquals(reason("HPE_INVALID_CONSTANT"), "the answer is not HTTP");
-  assertEquals(reason("CERT_HAS_EXPIRED"), "TLS failed: the certificate has expired");
-  assertEquals(reason("ERR_TLS_CERT_ALTNAME_INVALID"), "TLS failed: the certificate is for another name");
-  assertEquals(reason("DEPTH_ZERO_SELF_SIGNED_CERT"), "TLS failed: the certificate is not trusted");
-  assertEquals(reason("ERR_SSL_WRONG_VERSION_NUMBER"), "TLS failed: no common ground in the handshake");
-  assertEquals(reason("EWHATEVER"), "connection failed");
-  // A name that every object has is no reason of ours.
-  assertEquals(reason("toString"), "connection failed");
-  assertEquals(reasonOf("text"), "connection failed");
 });

@@ -3,8 +3,9 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { Webhook } from "standardwebhooks";
+import { reasonText } from "../../../src/delivery/reason.ts";
 import { DUE_AHEAD_MS_MAX, nextAttemptAt } from "../../../src/delivery/schedule.ts";
-import { outcomeOf, parseRetryAfter, reasonOf } from "../../../src/delivery/webhook/answer.ts";
+import { outcomeOf, parseRetryAfter } from "../../../src/delivery/webhook/answer.ts";
 import { sign, verify } from "../../../src/delivery/webhook/sign.ts";
 import { signPath, verifySignedPath } from "../../../src/events/signed_url.ts";
 import { hostile, latin1Text, mutated, soup } from "../arbitraries.ts";
@@ -67,9 +68,9 @@ const reasons = property(
     ),
   }),
   ({ message, code }) => {
-    const reason = reasonOf(Object.assign(new Error(message), { code }));
+    const reason = reasonText(Object.assign(new Error(message), { code }));
     assert(typeof reason === "string" && /^[a-z A-Z:']{5,60}$/.test(reason), String(reason));
-    assertEquals(reasonOf(code), "connection failed");
+    assertEquals(reasonText(code), "connection failed");
   },
 );
 

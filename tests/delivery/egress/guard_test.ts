@@ -1,7 +1,8 @@
-/** Which webhook addresses are refused, form by form. */
+/** Which addresses are refused, form by form. */
 
 import { assertEquals, assertRejects } from "@std/assert";
-import { DestinationError, DestinationGuard } from "../../../src/delivery/webhook/guard.ts";
+import { DestinationGuard } from "../../../src/delivery/egress/guard.ts";
+import { EgressError } from "../../../src/delivery/egress/mod.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 import { test } from "../../support/test.ts";
 
@@ -9,7 +10,7 @@ const PUBLIC = "93.184.215.14";
 
 function guardOf(names: Record<string, string[]> = {}): DestinationGuard {
   const lookupHost = (name: string) => Promise.resolve(names[name] ?? []);
-  return new DestinationGuard({ lookupHost, clock: new FakeClock() });
+  return new DestinationGuard({ lookupHost, clock: new FakeClock(), allowedBy: "a_setting" });
 }
 
 const REFUSED: Record<string, string> = {
@@ -52,7 +53,7 @@ for (const [name, url] of Object.entries(REFUSED)) {
   test(`Refused: ${name}`, async () => {
     await assertRejects(
       () => guardOf().addressesOf(new URL(url), false),
-      DestinationError,
+      EgressError,
       "private address",
     );
     assertEquals((await guardOf().addressesOf(new URL(url), true)).length > 0, true);
@@ -71,7 +72,7 @@ test("A name with one inner address among public ones is refused whole", async (
   for (const host of ["mixed.example", "mapped.example"]) {
     await assertRejects(
       () => guard.addressesOf(new URL(`http://${host}/`), false),
-      DestinationError,
+      EgressError,
       "private",
     );
   }
@@ -80,7 +81,7 @@ test("A name with one inner address among public ones is refused whole", async (
 test("User names, other schemes, names without address and strange answers are refused", async () => {
   const guard = guardOf({ "odd.example": ["not an address"] });
   const refused = async (url: string, text: string) => {
-    const error = await assertRejects(() => guard.addressesOf(new URL(url), true), DestinationError, text);
+    const error = await assertRejects(() => guard.addressesOf(new URL(url), true), EgressError, text);
     assertEquals(error.message.includes("s3cret"), false);
   };
   await refused("http://user:s3cret@app.example/", "user name or password");
@@ -94,9 +95,9 @@ test("Answers are remembered for 30 s, failures not at all", async () => {
   const clock = new FakeClock();
   let asked = 0;
   const lookupHost = () => ++asked === 1 ? Promise.reject(new Error("SERVFAIL")) : Promise.resolve([PUBLIC]);
-  const guard = new DestinationGuard({ lookupHost, clock });
+  const guard = new DestinationGuard({ lookupHost, clock, allowedBy: "a_setting" });
   const look = () => guard.addressesOf(new URL("https://app.example/"), false);
-  await assertRejects(look, DestinationError, "can't be resolved now");
+  await assertRejects(look, EgressError, "can't be resolved now");
   await look();
   await look();
   assertEquals(asked, 2);
@@ -108,8 +109,28 @@ test("Answers are remembered for 30 s, failures not at all", async () => {
 test("The memory for names is bounded", async () => {
   let asked = 0;
   const lookupHost = () => Promise.resolve([`93.184.215.${++asked % 200}`]);
-  const guard = new DestinationGuard({ lookupHost, clock: new FakeClock() });
+  const guard = new DestinationGuard({ lookupHost, clock: new FakeClock(), allowedBy: "a_setting" });
   for (let i = 0; i < 1_100; i++) await guard.addressesOf(new URL(`https://a${i}.example/`), false);
   await guard.addressesOf(new URL("https://a1.example/"), false);
   assertEquals(asked, 1_101);
+});
+
+test("What looks like two hosts is the one that is connected to, and what is none is no URL", async () => {
+  const asked: string[] = [];
+  const lookupHost = (name: string) => Promise.resolve(asked.push(name) > 0 ? [PUBLIC] : []);
+  const guard = new DestinationGuard({ lookupHost, clock: new FakeClock(), allowedBy: "a_setting" });
+  for (const after of ["\\@127.0.0.1/", "#@127.0.0.1/", "?@127.0.0.1/", "/@127.0.0.1/", ":80/", "./"]) {
+    await guard.addressesOf(new URL(`http://app.example${after}`), false);
+  }
+  assertEquals(asked, ["app.example"]);
+  const none = [
+    "[fe80::1%25eth0]",
+    "[fe80::1%eth0]",
+    "1.2.3.4.5",
+    "256.0.0.1",
+    "0x100000000",
+    "a%00b",
+    "a%2fb",
+  ];
+  assertEquals(none.filter((host) => URL.parse(`http://${host}/`) !== null), []);
 });
