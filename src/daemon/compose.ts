@@ -9,7 +9,8 @@ import { createResolver } from "../base/resolver.ts";
 import { VERSION } from "../base/version.ts";
 import { mailHostnameOf } from "../config/names.ts";
 import type { Config } from "../config/schema.ts";
-import { createWebhookCarrier } from "../delivery/webhook/carrier.ts";
+import { createWebhookCarrier, type WebhookDeps } from "../delivery/webhook/carrier.ts";
+import { createSampleSender } from "../delivery/webhook/sample.ts";
 import { createQueueEngine, type QueueEngine } from "../delivery/worker.ts";
 import { createEventFeed } from "../events/feed.ts";
 import { verifySignedPath } from "../events/signed_url.ts";
@@ -157,7 +158,7 @@ function openPostRoom(
   baseUrl: () => string,
 ) {
   const { config, clock, log, metrics, options } = context;
-  const webhooks = createWebhookCarrier({
+  const parts: WebhookDeps = {
     config: withSecrets(config, webhookSecrets),
     lookupHost: (name) => threads.resolver.lookupHost(name),
     buildPayload: (input) => threads.pool.buildPayload(input),
@@ -166,13 +167,15 @@ function openPostRoom(
     clock,
     log,
     ...(options.webhookCa && { ca: options.webhookCa }),
-  });
+  };
   const smtp = openSmtpCarrier(context, { store, keys, hostname, ownsDomain }, threads.resolver);
-  const carriers = [webhooks, smtp];
+  const carriers = [createWebhookCarrier(parts), smtp];
   const engine = createQueueEngine({ store, carriers, clock, log, metrics, random: Math.random });
   store.onJobs = (name) => engine.wake(name);
-  return engine;
+  return { engine, testWebhook: createSampleSender(parts) };
 }
+
+type PostRoom = ReturnType<typeof openPostRoom>;
 
 /** DOOR 1. The name look-up has a deadline of its own and never holds up the greeting. */
 function makeSmtpDoor(context: Context, { hostname, flow }: Flow, { resolver }: Threads): SmtpDoor {
@@ -220,13 +223,20 @@ interface Shown {
   threads: Threads;
   flow: Flow;
   sending: Sending;
+  postRoom: PostRoom;
   health: () => Promise<HealthReport>;
   baseUrl: () => string;
 }
 
 /** DOOR 2: the API, the control socket, and metrics. */
 function makeHttpDoor(context: Context, shown: Shown) {
-  const { vault: { store, keys }, threads: { pool }, flow: { flow, domains }, health, baseUrl } = shown;
+  const {
+    vault: { store, keys, webhookSecrets },
+    threads: { pool },
+    flow: { flow, domains },
+    health,
+    baseUrl,
+  } = shown;
   const { outbound, dkim, checkDomain } = shown.sending;
   const { config, clock, log, metrics, endings } = context;
   const buildPayload = (input: PayloadInput) => pool.buildPayload(input);
@@ -244,6 +254,8 @@ function makeHttpDoor(context: Context, shown: Shown) {
       action === "drop"
         ? outbound.drop(filter, dryRun)
         : store.actOnJobs(action, filter, clock.now(), dryRun),
+    testWebhook: shown.postRoom.testWebhook,
+    webhookSecrets,
     suppressions: createSuppressionFlow({ store, clock, log }),
     async attachment(id, index) {
       const raw = await store.readRaw(id);
@@ -275,14 +287,15 @@ export async function startDaemon(initial: Config, options: DaemonOptions): Prom
     const flow = await openFlow(context, vault, threads);
     const baseUrl = () => (state.config.public_url ?? `http://${state.api}`).replace(/\/+$/, "");
     const sending = openSending(context, vault, threads, flow);
-    const engine = openPostRoom(context, vault, threads, flow, sending, baseUrl);
+    const postRoom = openPostRoom(context, vault, threads, flow, sending, baseUrl);
+    const { engine } = postRoom;
     const smtp = makeSmtpDoor(context, flow, threads);
     const health = makeHealth(context, vault, threads, flow, {
       queue: () => engine.status(),
       smtpProblems: () => smtp.problems(),
       controlUp: () => state.controlUp,
     });
-    const http = makeHttpDoor(context, { vault, threads, flow, sending, health, baseUrl });
+    const http = makeHttpDoor(context, { vault, threads, flow, sending, postRoom, health, baseUrl });
 
     const addresses = { ...await http.listen(), smtp: [], proxy: [], lmtp: [] } as DaemonAddresses;
     Object.assign(state, { controlUp: true, api: addresses.api });
