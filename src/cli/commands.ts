@@ -13,6 +13,7 @@ import { postfixCommand } from "./postfix.ts";
 import { queueCommands } from "./queue.ts";
 import { serverCommand } from "./server.ts";
 import { suppressionCommands } from "./suppression.ts";
+import { webhookCommands } from "./webhook.ts";
 import { JSON_FLAG } from "./context.ts";
 import { json } from "./format.ts";
 import { versionFacts, versionLine } from "../base/version.ts";
@@ -55,6 +56,7 @@ export const COMMANDS: readonly Command[] = [
   ...messageCommands,
   ...queueCommands,
   ...suppressionCommands,
+  ...webhookCommands,
   postfixCommand,
   versionCommand,
   completionsCommand(() => COMMANDS),
@@ -67,5 +69,4 @@ export const LATER_COMMANDS: ReadonlySet<string> = new Set([
   "bench",
   "restore",
   "token",
-  "webhook",
 ]);

@@ -9,7 +9,8 @@ import { createResolver } from "../base/resolver.ts";
 import { VERSION } from "../base/version.ts";
 import { mailHostnameOf } from "../config/names.ts";
 import type { Config } from "../config/schema.ts";
-import { createWebhookCarrier } from "../delivery/webhook/carrier.ts";
+import { createWebhookCarrier, type WebhookDeps } from "../delivery/webhook/carrier.ts";
+import { createSampleSender } from "../delivery/webhook/sample.ts";
 import { createQueueEngine, type QueueEngine } from "../delivery/worker.ts";
 import { createEventFeed } from "../events/feed.ts";
 import { verifySignedPath } from "../events/signed_url.ts";
@@ -31,6 +32,7 @@ import { loadKeys } from "./keys.ts";
 import { leaveStopDuration, takeStopDuration } from "./last_stop.ts";
 import { createMailPool } from "./mail_pool.ts";
 import { openOutbound, openSmtpCarrier } from "./outbound.ts";
+import { WebhookSecrets, withSecrets } from "./webhook_secrets.ts";
 
 export interface DaemonAddresses extends HttpAddresses {
   /** What is bound, by kind of door: `host:port` or `unix:/path`. */
@@ -85,7 +87,8 @@ async function openVault({ config, clock, log, metrics, options, endings }: Cont
   endings.push(() => gauges.cancel());
   const lastStopMs = await takeStopDuration(config().data_dir);
   if (lastStopMs !== null) metrics.shutdownDuration.observe(lastStopMs / 1000);
-  return { store, retention, keys: await loadKeys(config().data_dir) };
+  const keys = await loadKeys(config().data_dir);
+  return { store, retention, keys, webhookSecrets: new WebhookSecrets(config, log, keys.webhookSecrets) };
 }
 
 type Vault = Awaited<ReturnType<typeof openVault>>;
@@ -145,25 +148,18 @@ function openSending(context: Context, vault: Vault, { pool }: Threads, { hostna
 
 type Sending = ReturnType<typeof openSending>;
 
-/** The configuration with `secret` where it has none; asked for with every step of every job, so kept until it changes. */
-function withSecret(config: () => Config, secret: string): () => Config {
-  const make = (of: Config) => ({ of, is: { ...of, webhook_secret: of.webhook_secret ?? secret } });
-  let kept = make(config());
-  return () => (kept.of === config() ? kept : kept = make(config())).is;
-}
-
 /** POST ROOM: the queue engine and its carriers. `baseUrl` is asked for each payload. */
 function openPostRoom(
   context: Context,
-  { store, keys }: Vault,
+  { store, keys, webhookSecrets }: Vault,
   threads: Threads,
   { hostname }: Flow,
   { ownsDomain }: Sending,
   baseUrl: () => string,
 ) {
   const { config, clock, log, metrics, options } = context;
-  const webhooks = createWebhookCarrier({
-    config: withSecret(config, keys.webhookSecret),
+  const parts: WebhookDeps = {
+    config: withSecrets(config, webhookSecrets),
     lookupHost: (name) => threads.resolver.lookupHost(name),
     buildPayload: (input) => threads.pool.buildPayload(input),
     baseUrl,
@@ -171,13 +167,15 @@ function openPostRoom(
     clock,
     log,
     ...(options.webhookCa && { ca: options.webhookCa }),
-  });
+  };
   const smtp = openSmtpCarrier(context, { store, keys, hostname, ownsDomain }, threads.resolver);
-  const carriers = [webhooks, smtp];
+  const carriers = [createWebhookCarrier(parts), smtp];
   const engine = createQueueEngine({ store, carriers, clock, log, metrics, random: Math.random });
   store.onJobs = (name) => engine.wake(name);
-  return engine;
+  return { engine, testWebhook: createSampleSender(parts) };
 }
+
+type PostRoom = ReturnType<typeof openPostRoom>;
 
 /** DOOR 1. The name look-up has a deadline of its own and never holds up the greeting. */
 function makeSmtpDoor(context: Context, { hostname, flow }: Flow, { resolver }: Threads): SmtpDoor {
@@ -225,13 +223,20 @@ interface Shown {
   threads: Threads;
   flow: Flow;
   sending: Sending;
+  postRoom: PostRoom;
   health: () => Promise<HealthReport>;
   baseUrl: () => string;
 }
 
 /** DOOR 2: the API, the control socket, and metrics. */
 function makeHttpDoor(context: Context, shown: Shown) {
-  const { vault: { store, keys }, threads: { pool }, flow: { flow, domains }, health, baseUrl } = shown;
+  const {
+    vault: { store, keys, webhookSecrets },
+    threads: { pool },
+    flow: { flow, domains },
+    health,
+    baseUrl,
+  } = shown;
   const { outbound, dkim, checkDomain } = shown.sending;
   const { config, clock, log, metrics, endings } = context;
   const buildPayload = (input: PayloadInput) => pool.buildPayload(input);
@@ -249,6 +254,8 @@ function makeHttpDoor(context: Context, shown: Shown) {
       action === "drop"
         ? outbound.drop(filter, dryRun)
         : store.actOnJobs(action, filter, clock.now(), dryRun),
+    testWebhook: shown.postRoom.testWebhook,
+    webhookSecrets,
     suppressions: createSuppressionFlow({ store, clock, log }),
     async attachment(id, index) {
       const raw = await store.readRaw(id);
@@ -280,14 +287,15 @@ export async function startDaemon(initial: Config, options: DaemonOptions): Prom
     const flow = await openFlow(context, vault, threads);
     const baseUrl = () => (state.config.public_url ?? `http://${state.api}`).replace(/\/+$/, "");
     const sending = openSending(context, vault, threads, flow);
-    const engine = openPostRoom(context, vault, threads, flow, sending, baseUrl);
+    const postRoom = openPostRoom(context, vault, threads, flow, sending, baseUrl);
+    const { engine } = postRoom;
     const smtp = makeSmtpDoor(context, flow, threads);
     const health = makeHealth(context, vault, threads, flow, {
       queue: () => engine.status(),
       smtpProblems: () => smtp.problems(),
       controlUp: () => state.controlUp,
     });
-    const http = makeHttpDoor(context, { vault, threads, flow, sending, health, baseUrl });
+    const http = makeHttpDoor(context, { vault, threads, flow, sending, postRoom, health, baseUrl });
 
     const addresses = { ...await http.listen(), smtp: [], proxy: [], lmtp: [] } as DaemonAddresses;
     Object.assign(state, { controlUp: true, api: addresses.api });
@@ -301,7 +309,7 @@ export async function startDaemon(initial: Config, options: DaemonOptions): Prom
     return {
       addresses,
       metrics,
-      webhookSecret: () => state.config.webhook_secret ?? vault.keys.webhookSecret,
+      webhookSecret: () => vault.webhookSecrets.pair.current,
       config,
       health,
       probe: () => vault.store.probe(),

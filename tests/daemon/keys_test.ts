@@ -5,7 +5,7 @@ import { test, withTempDir } from "../support/test.ts";
 test("secrets are made once, private, and read again afterwards", async () => {
   await withTempDir(async (dir) => {
     const first = await loadKeys(dir);
-    assertMatch(first.webhookSecret, /^whsec_[A-Za-z0-9+/]{40,}=*$/);
+    assertMatch(first.webhookSecrets.current, /^whsec_[A-Za-z0-9+/]{40,}=*$/);
     assertMatch(first.urlKey, /^[0-9a-f]{64}$/);
     assertEquals(await loadKeys(dir), first);
     for (const name of ["webhook_secret", "url_key"]) {
@@ -20,7 +20,7 @@ test("two hosts never share a secret", async () => {
   await withTempDir(async (a) => {
     await withTempDir(async (b) => {
       const [one, two] = [await loadKeys(a), await loadKeys(b)];
-      assert(one.webhookSecret !== two.webhookSecret && one.urlKey !== two.urlKey);
+      assert(one.webhookSecrets.current !== two.webhookSecrets.current && one.urlKey !== two.urlKey);
     });
   });
 });

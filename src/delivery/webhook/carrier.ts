@@ -11,7 +11,6 @@
 import type { Clock } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
 import type { Logger } from "../../base/log.ts";
-import { VERSION } from "../../base/version.ts";
 import type { Config } from "../../config/schema.ts";
 import { routesOf } from "../../events/jobs.ts";
 import { outboundPayload } from "../../events/outbound.ts";
@@ -22,7 +21,7 @@ import { Egress, EgressError } from "../egress/mod.ts";
 import { endedBy } from "../ended_by.ts";
 import { DUE_AHEAD_MS_MAX } from "../schedule.ts";
 import { outcomeOf } from "./answer.ts";
-import { sign } from "./sign.ts";
+import { requestHeaders } from "./request_headers.ts";
 
 export type WebhookConfig = Pick<
   Config,
@@ -183,16 +182,9 @@ class WebhookCarrier implements Carrier {
   }
 
   #headers(job: ClaimedJob, secrets: string[], body: Uint8Array): Record<string, string> {
-    const timestamp = Math.floor(this.#deps.clock.now() / 1000);
-    const { webhook_bearer_token: token } = this.#deps.config();
-    return {
-      "content-type": "application/json",
-      "user-agent": `GoMail/${VERSION}`,
-      "webhook-id": job.id,
-      "webhook-timestamp": String(timestamp),
-      "webhook-signature": sign(secrets, job.id, timestamp, body),
-      "x-request-id": job.message.requestId,
-      ...(token ? { authorization: `Bearer ${token}` } : {}),
-    };
+    const { clock, config } = this.#deps;
+    const { id, message: { requestId } } = job;
+    const token = config().webhook_bearer_token;
+    return requestHeaders({ id, requestId, secrets, token, nowMs: clock.now(), body });
   }
 }

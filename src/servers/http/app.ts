@@ -30,6 +30,7 @@ import { queueRoutes } from "./routes/queue.ts";
 import { suppressionRoutes } from "./routes/suppressions.ts";
 import { sendRoutes } from "./routes/send.ts";
 import { unsubscribeRoutes } from "./routes/unsubscribe.ts";
+import { webhookRoutes } from "./routes/webhook.ts";
 import { Turnstile } from "./turnstile.ts";
 import type { ApiEnv, HttpDeps, Route } from "./types.ts";
 
@@ -54,6 +55,7 @@ export function routeTable(deps: HttpDeps): Route[] {
     ...suppressionRoutes(deps),
     ...domainRoutes(deps),
     ...dkimRoutes(deps),
+    ...webhookRoutes(deps),
     domainCheckRoute(deps),
   ];
   // The description describes itself as well.

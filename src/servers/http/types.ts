@@ -67,6 +67,21 @@ export interface AttachmentContent {
   content: Uint8Array;
 }
 
+/** What a receiver answered to a signed sample. */
+export interface SampleResult {
+  url: string;
+  id: string;
+  status: number | null;
+  tookMs: number;
+  outcome: "delivered" | "deferred" | "failed";
+  error: string | null;
+  answer: string | null;
+}
+
+export type SecretChange =
+  | { kind: "done"; secrets: { next: string | null } }
+  | { kind: "refused"; problem: string };
+
 export interface HttpDeps {
   /** Read for each request, so a reload holds from the next one on. Ports and keep-alive hold from listen(). */
   config: () => HttpConfig;
@@ -81,6 +96,10 @@ export interface HttpDeps {
   replay: (messageId: string) => Promise<number | null>;
   queue: (action: JobAction, filter: JobFilter, dryRun: boolean) => Promise<number>;
   suppressions: SuppressionFlow;
+  /** To this URL, or to the receiver of each route; empty when there is none. */
+  testWebhook: (url: string | null) => Promise<SampleResult[]>;
+  /** Each rejects when the change can't be kept; then nothing has changed. */
+  webhookSecrets: Record<"rotate" | "retire" | "cancel", () => Promise<SecretChange>>;
   /** The n-th attachment as the webhook's payload counts them, from 0. */
   attachment: (messageId: string, n: number) => Promise<AttachmentContent | null>;
   verifySignedPath: (path: string, query: URLSearchParams, nowMs: number) => boolean;

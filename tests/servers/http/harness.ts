@@ -95,6 +95,8 @@ function attachment(_id: string, n: number) {
   return Promise.resolve([found, odd][n] ?? null);
 }
 
+const noSecrets = () => Promise.resolve({ kind: "refused", problem: "there are none" } as const);
+
 function fakeDeps(config: HttpConfig, lines: string[]) {
   const flow = new FakeFlow();
   const outbound = new FakeOutbound(flow);
@@ -123,6 +125,8 @@ function fakeDeps(config: HttpConfig, lines: string[]) {
       return Promise.resolve(7);
     },
     suppressions: createSuppressionFlow({ store: store as unknown as Store, clock: systemClock, log }),
+    testWebhook: () => Promise.resolve([]),
+    webhookSecrets: { rotate: noSecrets, retire: noSecrets, cancel: noSecrets },
     verifySignedPath: (path, query, now) => verifySignedPath(URL_KEY, path, query, now),
     health: () => Promise.resolve({ status: "healthy", ready: true, checks: { store: { status: "ok" } } }),
     clock: systemClock,
