@@ -14,6 +14,7 @@ import type { Metrics } from "../../base/metrics.ts";
 import type { Turns } from "../../base/turns.ts";
 import type { Config } from "../../config/schema.ts";
 import type { EventFeed } from "../../events/feed.ts";
+import type { BanBook } from "../../guard/bans.ts";
 import type { InboundFlow } from "../../inbound/types.ts";
 import type { SuppressionFlow } from "../../outbound/suppressions.ts";
 import type { CheckDomain, DkimFlow, OutboundFlow } from "../../outbound/types.ts";
@@ -81,6 +82,7 @@ export interface HttpDeps {
   replay: (messageId: string) => Promise<number | null>;
   queue: (action: JobAction, filter: JobFilter, dryRun: boolean) => Promise<number>;
   suppressions: SuppressionFlow;
+  bans: BanBook;
   /** The n-th attachment as the webhook's payload counts them, from 0. */
   attachment: (messageId: string, n: number) => Promise<AttachmentContent | null>;
   verifySignedPath: (path: string, query: URLSearchParams, nowMs: number) => boolean;
