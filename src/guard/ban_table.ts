@@ -81,16 +81,16 @@ export class BanTable {
     return found;
   }
 
-  /** Ends those whose time is up, and gives the ranges of those that may be forgotten; they are gone from here. */
-  sweep(): string[] {
+  /** Ends those whose time is up and forgets those that may be forgotten. Gives when the next one ends. */
+  sweep(): number {
     const now = this.clock.monotonic();
-    const forgotten: string[] = [];
+    let next = Infinity;
     for (const [range, held] of this.#held) {
       if (held.endsAt <= now) this.#end(held);
-      if (held.forgetAt <= now) forgotten.push(range);
+      else next = Math.min(next, held.endsAt);
+      if (held.forgetAt <= now) this.delete(range);
     }
-    for (const range of forgotten) this.delete(range);
-    return forgotten;
+    return next;
   }
 
   /** Of the automatic ones, the one that ends first; one that is over before all others. */

@@ -74,7 +74,6 @@ const MEMORY_MS_MIN = DAY_MS;
 const AUTOMATIC_MAX = 100_000;
 const MANUAL_MAX = 10_000;
 const DETAIL_CHARS_MAX = 120;
-const SWEEP_MS = 5_000;
 const FORGET_MS = 3_600_000;
 /** Wider is a slip of the keyboard: there are only 256 IPv4 /8, and all of the IPv6 internet is a /3. */
 const BITS_MIN = { 4: 8, 6: 16 };
@@ -86,7 +85,10 @@ export class BanBook {
   readonly #table: BanTable;
   readonly #offenders: Offenders;
   readonly #writer: BanWriter;
-  readonly #timers: Timer[] = [];
+  /** Looks for what has ended, when the next one ends; nobody may ask by then, but the metric is read. */
+  #sweepTimer: Timer | null = null;
+  #sweepAt = Infinity;
+  #forgetTimer: Timer | null = null;
   /** What the wall clock would show if it had never been set since. */
   readonly #wallNow: () => number;
 
@@ -128,16 +130,14 @@ export class BanBook {
         inForce: isInForce,
       });
     }
-    this.#tellSize();
-    this.#timers.push(
-      every(clock, SWEEP_MS, () => this.#sweep()),
-      every(clock, FORGET_MS, () => this.#forget()),
-    );
+    this.#sweep();
+    this.#forgetTimer = every(clock, FORGET_MS, () => this.#forget());
   }
 
   /** Writes what still waits. The store must be open. */
   async stop(): Promise<void> {
-    for (const timer of this.#timers.splice(0)) timer.cancel();
+    this.#sweepTimer?.cancel();
+    this.#forgetTimer?.cancel();
     // The writer has logged it; the daemon stops all the same.
     await this.#writer.flush().catch(() => {});
   }
@@ -252,7 +252,7 @@ export class BanBook {
     // One that could not be taken out of the store yet is still there to be removed.
     if (this.#table.get(network.text) || this.#writer.isLeaving(network.text)) return network.text;
     if (text.includes("/")) return null;
-    const covering = this.#table.covering(text).map((held) => held.record.range);
+    const covering = this.#table.covering(text).map((held) => held.record.range).sort();
     return covering.length > 1 ? { several: covering } : covering[0] ?? null;
   }
 
@@ -284,6 +284,7 @@ export class BanBook {
     const monotonic = clock.monotonic();
     this.#hold({ record, endsAt: monotonic + durationMs, forgetAt: monotonic + rememberMs, inForce: true });
     this.#tellSize();
+    this.#sweepBy(monotonic + durationMs);
     const { range, source, reason, times, expiresAt } = record;
     const until = expiresAt === null ? null : new Date(expiresAt).toISOString();
     log.warn("Banned", { range, source, reason, until, times });
@@ -304,13 +305,22 @@ export class BanBook {
   }
 
   #sweep(): void {
-    this.#table.sweep();
-    this.#offenders.sweep(this.#deps.config().ban_window);
+    this.#sweepAt = Infinity;
+    this.#sweepBy(this.#table.sweep());
     this.#tellSize();
+  }
+
+  #sweepBy(at: number): void {
+    if (at >= this.#sweepAt) return;
+    this.#sweepTimer?.cancel();
+    this.#sweepAt = at;
+    const { clock } = this.#deps;
+    this.#sweepTimer = clock.timer(at - clock.monotonic(), () => this.#sweep());
   }
 
   /** Of the store; and a good moment to try again what could not be written. */
   async #forget(): Promise<void> {
+    this.#sweep();
     try {
       await this.#writer.flush();
       // A wall clock that ran ahead would delete what is still in force.

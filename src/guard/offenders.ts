@@ -25,6 +25,8 @@ interface Offender {
 
 const KEYS_MAX = 50_000;
 const EVIDENCE_MAX = 20;
+/** How many of those who were quiet longest each offence looks at, to let go of them. */
+const SWEEP_MAX = 4;
 /**
  * So many entries are kept exactly; after that, those within a fraction of the window share one, which ends with
  * the first of them. A threshold of thousands costs no more memory for it, and only ever errs in mercy.
@@ -60,6 +62,7 @@ export class Offenders {
     const isNear = last !== undefined && now - last.at < windowMs / EXACT_MAX;
     if (isNear && offender.points.length >= EXACT_MAX) last.points += points;
     else offender.points.push({ at: now, points });
+    this.#sweep(since);
     // Deleted and set again, the key goes to the end: that keeps the map in the order of offences.
     this.#offenders.delete(key);
     if (this.#offenders.size >= this.keysMax) this.#forgetOldest();
@@ -75,11 +78,10 @@ export class Offenders {
     this.#offenders.delete(key);
   }
 
-  /** Lets go of those who have been quiet for a whole window. */
-  sweep(windowMs: number): void {
-    const since = this.clock.monotonic() - windowMs;
-    for (const [key, { points }] of this.#offenders) {
-      if ((points.at(-1)?.at ?? -Infinity) > since) return;
+  #sweep(since: number): void {
+    let looked = 0;
+    for (const [key, { evidence }] of this.#offenders) {
+      if (looked++ >= SWEEP_MAX || evidence.at(-1)!.at > since) return;
       this.#offenders.delete(key);
     }
   }

@@ -185,6 +185,7 @@ export async function withDoor(
     });
   } finally {
     await door.close();
+    await fakes.bans.stop();
     await Deno.remove(dir, { recursive: true });
   }
 }

@@ -105,6 +105,7 @@ export async function withDoor(options: HarnessOptions, fn: (h: Harness) => Prom
   } finally {
     await Promise.all(clients.map((client) => client.close()));
     await door.close();
+    await bans.stop();
   }
 }
 
