@@ -93,13 +93,10 @@ export class BanTable {
     return next;
   }
 
-  /** Of the automatic ones, the one that ends first; one that is over before all others. */
-  firstToEnd(): string | null {
-    let first: HeldBan | null = null;
-    for (const held of this.#held.values()) {
-      if (held.record.source === "automatic" && (!first || held.endsAt < first.endsAt)) first = held;
-    }
-    return first && first.record.range;
+  /** Ranges of the automatic ones that end first; those that are over come before all others. */
+  firstToEnd(count: number): string[] {
+    return [...this.#held.values()].filter((held) => held.record.source === "automatic")
+      .sort((a, b) => a.endsAt - b.endsAt).slice(0, count).map((held) => held.record.range);
   }
 
   #end(held: HeldBan): void {

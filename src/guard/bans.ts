@@ -73,6 +73,8 @@ const DURATION_MS_MAX = 30 * DAY_MS;
 const MEMORY_MS_MIN = DAY_MS;
 const AUTOMATIC_MAX = 100_000;
 const MANUAL_MAX = 10_000;
+/** So many go at once when there are too many, because looking for them costs as much as for one. */
+const EVICTED_SHARE = 0.01;
 const DETAIL_CHARS_MAX = 120;
 const FORGET_MS = 3_600_000;
 /** Wider is a slip of the keyboard: there are only 256 IPv4 /8, and all of the IPv6 internet is a /3. */
@@ -295,11 +297,12 @@ export class BanBook {
 
   #hold(held: HeldBan): void {
     const isNew = !this.#table.get(held.record.range);
-    const isFull = this.#table.automatic >= (this.#deps.automaticMax ?? AUTOMATIC_MAX);
-    if (held.record.source === "automatic" && isNew && isFull) {
-      const first = this.#table.firstToEnd()!;
-      this.#table.delete(first);
-      this.#writer.write(first, null).catch(() => {});
+    const max = this.#deps.automaticMax ?? AUTOMATIC_MAX;
+    if (held.record.source === "automatic" && isNew && this.#table.automatic >= max) {
+      for (const range of this.#table.firstToEnd(Math.ceil(max * EVICTED_SHARE))) {
+        this.#table.delete(range);
+        this.#writer.write(range, null).catch(() => {});
+      }
     }
     this.#table.put(held);
   }

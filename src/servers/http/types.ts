@@ -152,7 +152,7 @@ export interface Route {
   /** Media type -> schema; null for bytes. */
   body?: Record<string, ZodType | null>;
   answers: Record<number, Answer>;
-  /** What can go wrong besides what can always (401, 408, 429, 500, 503, 504). */
+  /** What can go wrong besides what can always (401, 403, 408, 429, 500, 503, 504). */
   errors: readonly HttpErrorType[];
   handle(c: ApiContext): Promise<Response | Problem> | Response | Problem;
 }
