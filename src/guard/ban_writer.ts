@@ -36,7 +36,7 @@ export class BanWriter {
   /** Resolves when all that waits is written, rejects with StoreError when that can't be done now. */
   write(range: string, record: BanRecord | null): Promise<void> {
     this.#waiting.delete(range);
-    if (this.#waiting.size >= WAITING_MAX) this.#waiting.delete([...this.#waiting.keys()][0]!);
+    if (this.#waiting.size >= WAITING_MAX) this.#waiting.delete(this.#waiting.keys().next().value!);
     this.#waiting.set(range, record);
     return this.flush();
   }
