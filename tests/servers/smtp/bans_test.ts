@@ -214,6 +214,21 @@ test("behind the filter it is the client named by XFORWARD that counts, and that
     assertEquals(await metricValue(h.metrics, 'gomail_errors_total{type="smtp_banned"}'), 2);
   }));
 
+test("what counts once a session counts once for each client that the session speaks for", () =>
+  withDoor({ config: { ...PROXY, ban_threshold: 2 } }, async (h) => {
+    const postfix = await greeted(h, "127.0.0.1", "proxy");
+    for (const address of ["192.0.2.1", "192.0.2.2"]) {
+      await postfix.command(`XFORWARD ADDR=${address}`, /^250 /);
+      for (let i = 0; i < 3; i++) await postfix.command("XCLIENT ADDR=192.0.2.9", /^550 /);
+    }
+    assertEquals(h.bans.size, 0);
+    h.config.ban_threshold = 1;
+    for (const address of ["192.0.2.1", "192.0.2.2"]) {
+      h.bans.violation({ address, door: "smtp", kind: "xclient", detail: null });
+      assertEquals(violationsOf(h, address).length, 2);
+    }
+  }));
+
 test("a peer that may forward is let in at its doors though it is banned elsewhere; one that may not is a stranger", () =>
   withDoor({ config: { ...PROXY, xforward_peers: ["127.0.0.2"] } }, async (h) => {
     await h.bans.add("127.0.0.0/24", { reason: null, durationMs: 3_600_000 });
