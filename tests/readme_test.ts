@@ -33,8 +33,8 @@ function defaultCell(written: unknown, meta: KeyMeta): string {
   return written === undefined ? "-" : `\`${written}\``;
 }
 
-function meaningCell({ description, unit, secret, awaits }: KeyMeta): string {
-  const notes = [unit && `Unit: ${unit}.`, secret && "Secret.", awaits && `No effect yet (${awaits}).`];
+function meaningCell({ description, unit, secret }: KeyMeta): string {
+  const notes = [unit && `Unit: ${unit}.`, secret && "Secret."];
   return [description, ...notes].filter(Boolean).join(" ").replaceAll("|", "\\|");
 }
 

@@ -83,6 +83,40 @@ function parseRange(range: string): [Parsed, number] | null {
   return bits >= 0 && bits <= bitsMax ? [base, bits] : null;
 }
 
+/** A range in its one spelling: host bits cleared, the length always there, mapped IPv4 as IPv4. */
+export interface Network {
+  readonly family: 4 | 6;
+  readonly text: string;
+  readonly bits: number;
+}
+
+/** An address or a CIDR as a network, or null when it is neither. */
+export function parseNetwork(text: string): Network | null {
+  const range = parseRange(text);
+  if (!range) return null;
+  const [base, bits] = range;
+  const address = toAddress(base);
+  return { family: address.family, bits, text: networkAround(address, bits) };
+}
+
+/** The network of that length which the address lies in, as parseNetwork() spells it. */
+export function networkAround({ bytes }: Address, bits: number): string {
+  const masked = bytes.map((byte, i) => byte & (0xff00 >> Math.min(8, Math.max(0, bits - i * 8))) & 0xff);
+  return `${toAddress(ipaddr.fromByteArray(masked)).text}/${bits}`;
+}
+
+/** Of `ranges`, those that have an address in common with the network. */
+export function overlapping(network: Network, ranges: readonly string[]): string[] {
+  return ranges.filter((text) =>
+    (text === "loopback" ? LOOPBACK_RANGES : [text]).some((range) => {
+      const other = parseNetwork(range);
+      if (other?.family !== network.family) return false;
+      const [wide, narrow] = other.bits < network.bits ? [other, network] : [network, other];
+      return inRanges(narrow.text.replace(/\/\d+$/, ""), [wide.text]);
+    })
+  );
+}
+
 /** True for what may stand in a list of ranges: an address, a CIDR, or the word "loopback". */
 export function isRange(text: string): boolean {
   return text === "loopback" || parseRange(text) !== null;

@@ -81,7 +81,9 @@ function beginAtZero(metrics: Omit<Metrics, "registry">): void {
     metrics.emailsQuarantined.inc({ reason }, 0);
   }
   for (const type of Object.keys(HTTP_STATUS)) metrics.errors.inc({ type }, 0);
-  for (const reason of ["per_ip", "total", "throttle"]) metrics.connectionsRejected.inc({ reason }, 0);
+  for (const reason of ["banned", "per_ip", "total", "throttle"]) {
+    metrics.connectionsRejected.inc({ reason }, 0);
+  }
   for (const version of ["TLSv1.2", "TLSv1.3"]) metrics.tlsConnections.inc({ version }, 0);
   for (const operation of ["read", "write", "delete"]) {
     for (const status of ["success", "error"]) metrics.storageOperations.inc({ operation, status }, 0);
@@ -154,7 +156,7 @@ function doorMetrics(counter: CounterOf, gauge: GaugeOf, histogram: HistogramOf)
     activeConnections: gauge("active_connections", "Open SMTP connections"),
     connectionsAccepted: counter("connections_accepted_total", "SMTP connections let in"),
     connectionsRejected: counter("connections_rejected_total", "SMTP connections turned away", ["reason"]),
-    bannedIps: gauge("banned_ips", "Addresses banned now"),
+    bannedIps: gauge("banned_ips", "Bans in force"),
     throttleRejections: counter("throttle_rejections_total", "SMTP connections over the rate"),
     tlsConnections: counter("tls_connections_total", "SMTP sessions that went to TLS", ["version"]),
     plaintextConnections: counter("plaintext_connections_total", "SMTP sessions that ended without TLS"),

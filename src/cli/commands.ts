@@ -2,6 +2,7 @@
  * The command table. Help, parsing and suggestions are made from it; the order here is the order of `help`.
  */
 
+import { banCommands } from "./ban.ts";
 import { type Command, EXIT, isOn } from "./command.ts";
 import { completionsCommand } from "./completions/mod.ts";
 import { configCommands, validateCommand } from "./config_commands.ts";
@@ -56,6 +57,7 @@ export const COMMANDS: readonly Command[] = [
   ...messageCommands,
   ...queueCommands,
   ...suppressionCommands,
+  ...banCommands,
   ...webhookCommands,
   postfixCommand,
   versionCommand,
@@ -65,7 +67,6 @@ export const COMMANDS: readonly Command[] = [
 /** Promised, and still to come: saying so beats "did you mean". */
 export const LATER_COMMANDS: ReadonlySet<string> = new Set([
   "backup",
-  "ban",
   "bench",
   "restore",
   "token",

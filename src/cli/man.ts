@@ -76,10 +76,9 @@ function configurationSection(): string {
     for (const [name, meta] of keys) {
       const unit = meta.unit ? ` Unit: ${meta.unit}.` : "";
       const secret = meta.secret ? ` Secret: \`${name}_file\` names a file with it instead.` : "";
-      const awaits = meta.awaits ? ` No effect before ${meta.awaits}, which is not in this version.` : "";
       page += entry(
         bold(name),
-        prose(meta.description + unit + secret + defaultOf(defaults.get(name), meta) + awaits),
+        prose(meta.description + unit + secret + defaultOf(defaults.get(name), meta)),
       );
     }
   }

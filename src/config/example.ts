@@ -26,14 +26,14 @@ export function jsonSchema(): Record<string, unknown> {
     io: "input",
     target: "draft-2020-12",
     override: ({ jsonSchema }) => {
-      const { description, unit, example, secret, awaits } = jsonSchema as Partial<KeyMeta>;
-      for (const name of ["group", "kind", "unit", "example", "defaultNote", "secret", "awaits"]) {
+      const { description, unit, example, secret } = jsonSchema as Partial<KeyMeta>;
+      for (const name of ["group", "kind", "unit", "example", "defaultNote", "secret"]) {
         delete jsonSchema[name];
       }
       if (example !== undefined && !secret) jsonSchema.examples = [example];
       if (secret) jsonSchema.writeOnly = true;
-      const notes = [unit && `Unit: ${unit}.`, awaits && `No effect before ${awaits}.`].filter(Boolean);
-      if (description !== undefined) jsonSchema.description = [description, ...notes].join(" ");
+      const note = unit ? ` Unit: ${unit}.` : "";
+      if (description !== undefined) jsonSchema.description = description + note;
     },
   }) as Record<string, unknown>;
   const { $schema, ...rest } = schema;
@@ -76,7 +76,6 @@ function keyLines(name: ConfigKey, meta: KeyMeta, written: unknown): string[] {
   const facts = [
     meta.unit && `Unit: ${meta.unit}.`,
     meta.defaultNote && `Default: ${meta.defaultNote}.`,
-    meta.awaits && `No effect before ${meta.awaits}, which is not in this version.`,
   ].filter((fact) => fact);
   const text = [meta.description, ...facts].join(" ");
   const isExample = written === undefined || (Array.isArray(written) && written.length === 0);

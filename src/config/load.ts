@@ -256,21 +256,6 @@ function parseKey(name: ConfigKey, found: Gathered): { value: unknown } | null {
   return null;
 }
 
-/** Keys of features that are still to come work in no way yet: say so. */
-function warnAwaited(found: Gathered): void {
-  for (const [name, meta] of CONFIG_KEYS) {
-    const written = found.layer.get(name);
-    if (!meta.awaits || !written) continue;
-    found.warnings.push({
-      path: name,
-      value: showValue(name, written.value),
-      problem: `is accepted, has no effect before ${meta.awaits} (not in this version)`,
-      remedy: "keep it for later, or remove it",
-      source: written.source,
-    });
-  }
-}
-
 /**
  * The whole way from sources to a Config. Each key is judged by itself, so that one mistake hides no other,
  * and that a command which needs one key only can go on without the rest.
@@ -286,7 +271,6 @@ export function load(input: LoadInput): LoadResult {
     if (parsed) values[name] = parsed.value;
     sources.set(name, found.layer.get(name)?.source ?? "default");
   }
-  warnAwaited(found);
   const { problems, warnings, file, isRead } = found;
   if (problems.length > 0) {
     return { ok: false, problems, warnings, file, partial: values as Partial<Config>, sources, isRead };

@@ -35,8 +35,6 @@ export interface KeyMeta {
   defaultNote?: string;
   /** Never shown, also from a file named by `<key>_file`. */
   secret?: boolean;
-  /** The feature that will read it: until then setting it is accepted with a warning. */
-  awaits?: string;
 }
 
 /** Ties a key's schema to what is known about it. */

@@ -189,25 +189,22 @@ const guardKeys = {
     example: 60,
   }),
   ban_threshold: key(integer(1, 1_000_000).prefault(5), {
-    description: "Abuses within ban_window that ban an address.",
+    description: "Points of abuse within ban_window that ban an address, or its IPv6 /64.",
     group: "Abuse limits",
     kind: "integer",
     example: 5,
-    awaits: "bans",
   }),
   ban_window: key(duration(1000, 365 * 86_400_000).prefault("10m"), {
-    description: "Time over which abuses are counted.",
+    description: "Time over which these points are counted.",
     group: "Abuse limits",
     kind: "duration",
     example: "10m",
-    awaits: "bans",
   }),
   ban_duration: key(duration(1000, 365 * 86_400_000).prefault("1h"), {
-    description: "How long a ban lasts.",
+    description: "How long a first ban lasts; each one after it twice as long, up to 30 days.",
     group: "Abuse limits",
     kind: "duration",
     example: "1h",
-    awaits: "bans",
   }),
   connection_allowlist: key(list(network(), NETWORKS).prefault(LOOPBACK), {
     description: "Addresses without connection limits, throttle and bans.",

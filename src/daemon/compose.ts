@@ -15,6 +15,7 @@ import { createQueueEngine, type QueueEngine } from "../delivery/worker.ts";
 import { createEventFeed } from "../events/feed.ts";
 import { verifySignedPath } from "../events/signed_url.ts";
 import type { PayloadInput } from "../events/types.ts";
+import { BanBook } from "../guard/bans.ts";
 import { DomainTable } from "../inbound/domains.ts";
 import { createInboundFlow } from "../inbound/receive.ts";
 import { replay } from "../inbound/replay.ts";
@@ -69,7 +70,7 @@ function systemHostname(): string {
   }
 }
 
-/** VAULT: the store, and the secrets beside it. */
+/** VAULT: the store, what the porter keeps in it, and the secrets beside it. */
 async function openVault({ config, clock, log, metrics, options, endings }: Context) {
   const store = await openStore({
     dataDir: config().data_dir,
@@ -87,8 +88,13 @@ async function openVault({ config, clock, log, metrics, options, endings }: Cont
   endings.push(() => gauges.cancel());
   const lastStopMs = await takeStopDuration(config().data_dir);
   if (lastStopMs !== null) metrics.shutdownDuration.observe(lastStopMs / 1000);
+  // As well: not one connection comes in before it is known who must not.
+  const bans = new BanBook({ config, store, clock, log, metrics });
+  endings.push(() => bans.stop());
+  await bans.load();
   const keys = await loadKeys(config().data_dir);
-  return { store, retention, keys, webhookSecrets: new WebhookSecrets(config, log, keys.webhookSecrets) };
+  const webhookSecrets = new WebhookSecrets(config, log, keys.webhookSecrets);
+  return { store, retention, bans, keys, webhookSecrets };
 }
 
 type Vault = Awaited<ReturnType<typeof openVault>>;
@@ -178,7 +184,12 @@ function openPostRoom(
 type PostRoom = ReturnType<typeof openPostRoom>;
 
 /** DOOR 1. The name look-up has a deadline of its own and never holds up the greeting. */
-function makeSmtpDoor(context: Context, { hostname, flow }: Flow, { resolver }: Threads): SmtpDoor {
+function makeSmtpDoor(
+  context: Context,
+  { bans }: Vault,
+  { hostname, flow }: Flow,
+  { resolver }: Threads,
+): SmtpDoor {
   const { config, clock, log, metrics, endings } = context;
   const smtp = createSmtpDoor({
     config,
@@ -187,6 +198,7 @@ function makeSmtpDoor(context: Context, { hostname, flow }: Flow, { resolver }: 
     clock,
     log,
     metrics,
+    bans,
     resolveHostname: (address) => resolver.reverse(address),
     inherited: context.sockets?.smtp,
   });
@@ -231,7 +243,7 @@ interface Shown {
 /** DOOR 2: the API, the control socket, and metrics. */
 function makeHttpDoor(context: Context, shown: Shown) {
   const {
-    vault: { store, keys, webhookSecrets },
+    vault: { store, keys, bans, webhookSecrets },
     threads: { pool },
     flow: { flow, domains },
     health,
@@ -257,6 +269,7 @@ function makeHttpDoor(context: Context, shown: Shown) {
     testWebhook: shown.postRoom.testWebhook,
     webhookSecrets,
     suppressions: createSuppressionFlow({ store, clock, log }),
+    bans,
     async attachment(id, index) {
       const raw = await store.readRaw(id);
       const found = raw && await pool.extractAttachment({ raw, index });
@@ -289,7 +302,7 @@ export async function startDaemon(initial: Config, options: DaemonOptions): Prom
     const sending = openSending(context, vault, threads, flow);
     const postRoom = openPostRoom(context, vault, threads, flow, sending, baseUrl);
     const { engine } = postRoom;
-    const smtp = makeSmtpDoor(context, flow, threads);
+    const smtp = makeSmtpDoor(context, vault, flow, threads);
     const health = makeHealth(context, vault, threads, flow, {
       queue: () => engine.status(),
       smtpProblems: () => smtp.problems(),

@@ -5,8 +5,11 @@ import {
   inRanges,
   isPublic,
   isRange,
+  networkAround,
   networkKey,
+  overlapping,
   parseAddress,
+  parseNetwork,
   plainAddress,
 } from "../../src/base/address.ts";
 import { test } from "../support/test.ts";
@@ -168,4 +171,40 @@ test("isPublic() takes what is on the open Internet, up to the edges of what is 
     ..."2606:4700::5efe:8.8.8.8 2001:0:808:808::f7f7:f7f7".split(" "),
   ];
   assertEquals(open.filter((address) => !isPublic(address)), []);
+});
+
+test("parseNetwork() has one spelling for a range, and networkAround() finds it for every address in it", () => {
+  const cases: [string, string | null][] = [
+    ["192.0.2.200", "192.0.2.200/32"],
+    ["192.0.2.200/25", "192.0.2.128/25"],
+    ["192.0.2.200/0", "0.0.0.0/0"],
+    ["::ffff:192.0.2.200/121", "192.0.2.128/25"],
+    ["2001:DB8:0:0:FF00::1/72", "2001:db8:0:0:ff00::/72"],
+    ["2001:db8::ffff/113", "2001:db8::8000/113"],
+    ["::1", "::1/128"],
+    ["ffff::/1", "8000::/1"],
+    ["192.0.2.0/33", null],
+    ["::ffff:192.0.2.0/95", null],
+    ["192.0.2.0/", null],
+    ["192.0.2/24", null],
+    ["loopback", null],
+  ];
+  for (const [text, expected] of cases) {
+    assertEquals([text, parseNetwork(text)?.text ?? null], [text, expected]);
+  }
+  for (let bits = 0; bits <= 128; bits++) {
+    const network = networkAround(parseAddress("2001:db8:a5a5::f0f0")!, bits);
+    assertEquals([parseNetwork(network)?.text, parseNetwork(network)?.bits], [network, bits]);
+    assertEquals(inRanges("2001:db8:a5a5::f0f0", [network]), true);
+  }
+});
+
+test("overlapping() finds ranges inside, around and equal, and none of the other family", () => {
+  const ranges = ["loopback", "10.1.0.0/16", "10.1.2.3", "0.0.0.0/0", "2001:db8::/32", "broken"];
+  const of = (text: string) => overlapping(parseNetwork(text)!, ranges);
+  assertEquals(of("10.0.0.0/8"), ["10.1.0.0/16", "10.1.2.3", "0.0.0.0/0"]);
+  assertEquals(of("10.1.3.0/24"), ["10.1.0.0/16", "0.0.0.0/0"]);
+  assertEquals(of("127.0.0.1"), ["loopback", "0.0.0.0/0"]);
+  assertEquals(of("::/16"), ["loopback"]);
+  assertEquals(of("2001:db8::1"), ["2001:db8::/32"]);
 });

@@ -202,14 +202,6 @@ test("load() refuses a secret's file that is missing, empty, huge, binary, or se
   assertEquals(problemOf("x", "bearer_token: y\n"), ["is set as well as bearer_token (file /c)"]);
 });
 
-test("load() says which keys have no effect yet", () => {
-  const { warnings } = okOf(loadYaml("outbound_port: 25\nban_window: 5m\nban_threshold: 3\n"));
-  assertEquals(briefly(warnings), [
-    "ban_threshold: is accepted, has no effect before bans (not in this version)",
-    "ban_window: is accepted, has no effect before bans (not in this version)",
-  ]);
-});
-
 test("load() takes a single string where a list is wanted, and the TLS version unquoted", () => {
   const { config } = okOf(loadYaml("additional_domains: a.example\ntls_min_version: 1.3\nport: 0x10\n"));
   assertEquals([config.additional_domains, config.tls_min_version, config.port], [["a.example"], "1.3", 16]);

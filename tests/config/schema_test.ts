@@ -74,6 +74,6 @@ test("the JSON schema describes what people write, not what the program uses", (
   };
   assertEquals(properties.read_timeout!.anyOf!.map((part) => part.type), ["string", "integer"]);
   assertEquals([properties.read_timeout!.default, properties.max_message_size!.default], ["30s", "25MB"]);
-  assertStringIncludes(properties.ban_window!.description, "No effect before bans");
+  assertStringIncludes(properties.rate_limit_burst!.description, "Unit: requests.");
   assertEquals(additionalProperties, false);
 });

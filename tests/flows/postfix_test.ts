@@ -5,7 +5,7 @@
  */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { plainMail, type TestDaemon, withDaemon } from "../support/harness.ts";
+import { type ConfigValues, plainMail, type TestDaemon, withDaemon } from "../support/harness.ts";
 import { hasPostfix, Postfix } from "../support/postfix.ts";
 import { SmtpConversation } from "../support/smtp_conversation.ts";
 import { testIf } from "../support/test.ts";
@@ -22,11 +22,15 @@ const from = "news@front.test";
 
 const mail = (Subject: string) => plainMail({ From: from, Subject });
 
-async function withPostfix(fn: (d: TestDaemon, postfix: Postfix) => Promise<void>): Promise<void> {
+async function withPostfix(
+  fn: (d: TestDaemon, postfix: Postfix) => Promise<void>,
+  over: ConfigValues = {},
+): Promise<void> {
   const values = {
     proxy_listen: ["127.0.0.1:0"],
     lmtp_listen: ["127.0.0.1:0"],
     dmarc_enforcement: "strict" as const,
+    ...over,
   };
   await withDaemon(values, async (d) => {
     const { proxy, lmtp } = d.daemon.addresses;
@@ -96,4 +100,39 @@ testIf(
       // Each recipient was answered for itself.
       assertMatch(await postfix.log(), /to=<carol@example\.com>.*status=sent \(250 2\.0\.0 Ok: queued as/);
     }),
+);
+
+testIf(
+  await hasPostfix(),
+  "Postfix is not installed",
+  "Behind a real Postfix a banned client hears of it at SMTP time, and nobody else does",
+  () =>
+    withPostfix(async (d, postfix) => {
+      const ban = (body: Record<string, unknown>) =>
+        d.api("/v1/bans", {
+          method: "POST",
+          headers: { "content-type": "application/json" },
+          body: JSON.stringify({ range: BAD_CLIENT, ...body }),
+        });
+      const attempt = async (client: string, recipient: RegExp) => {
+        const c = await SmtpConversation.connect(postfix.beforeQueue, client);
+        await c.expect(/^220 /);
+        await c.command("EHLO hello.front.test", /^250[ -]/);
+        await c.command(`MAIL FROM:<${from}>`, /^250 /);
+        // Postfix asks us only now.
+        await c.command("RCPT TO:<bob@example.com>", recipient);
+        return c;
+      };
+      await ban({ duration: "1h" });
+      const timed = await attempt(BAD_CLIENT, /^421 4\.7\.0 Too much abuse/);
+      assertEquals(await timed.expectClosed(), "");
+      await timed.close();
+      await ban({});
+      await (await attempt(BAD_CLIENT, /^554 5\.7\.1 Your address is banned/)).close();
+      await (await attempt(GOOD_CLIENT, /^250 /)).close();
+      // After the queue it is too late: nothing is refused that Postfix would have to bounce.
+      await sendFrom(BAD_CLIENT, postfix.afterQueue, mail("queued"), /^250 /);
+      await d.receiver.waitFor(1);
+      await until(async () => await postfix.queued() === 0, "the queue to be empty");
+    }, { connection_allowlist: ["127.0.0.1"] }),
 );

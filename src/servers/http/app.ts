@@ -6,6 +6,7 @@
 
 import { Hono } from "hono";
 import type { TokenBuckets } from "../../guard/token_bucket.ts";
+import { turnAwayBanned } from "./bans.ts";
 import {
   answerProblem,
   authorize,
@@ -18,6 +19,7 @@ import {
 } from "./middleware.ts";
 import { describe } from "./openapi.ts";
 import { problem } from "./problem.ts";
+import { banRoutes } from "./routes/bans.ts";
 import { dkimRoutes } from "./routes/dkim.ts";
 import { domainCheckRoute } from "./routes/domain_check.ts";
 import { domainRoutes } from "./routes/domains.ts";
@@ -53,6 +55,7 @@ export function routeTable(deps: HttpDeps): Route[] {
     ...eventRoutes(deps),
     ...queueRoutes(deps),
     ...suppressionRoutes(deps),
+    ...banRoutes(deps),
     ...domainRoutes(deps),
     ...dkimRoutes(deps),
     ...webhookRoutes(deps),
@@ -65,8 +68,8 @@ export function routeTable(deps: HttpDeps): Route[] {
 
 /**
  * The pipeline. hono runs handlers in the order in which they were registered, so this order is the order of
- * events: labels, observe (outermost, sees every answer), identify, limit (before authorize, so that guessing
- * is limited), authorize, and the route itself against its deadline.
+ * events: labels, observe (outermost, sees every answer), identify, turnAwayBanned, limit (before authorize, so
+ * that guessing is limited), authorize, and the route itself against its deadline.
  */
 export function createApp(deps: HttpDeps, options: AppOptions, routes = routeTable(deps)): Hono<ApiEnv> {
   const app = new Hono<ApiEnv>();
@@ -87,6 +90,7 @@ export function createApp(deps: HttpDeps, options: AppOptions, routes = routeTab
 
   app.use(observe(deps, options.draining));
   app.use(identify(deps));
+  app.use(turnAwayBanned(deps));
   app.use(limit(deps, options.buckets));
   app.use(authorize(deps));
   for (const route of routes) app.on(route.method, pattern(route.path), withDeadline(deps, route));

@@ -10,10 +10,11 @@ import type { Route } from "./types.ts";
 
 type Json = Record<string, unknown>;
 
-/** What every route that needs a token may answer besides its own. */
+/** What every route that needs a token may answer besides its own; 403 to a banned address. */
 const ALWAYS: HttpErrorType[] = [
   "validation_error",
   "unauthorized",
+  "forbidden",
   "request_timeout",
   "rate_limited",
   "headers_too_large",

@@ -14,6 +14,7 @@ import type { Metrics } from "../../base/metrics.ts";
 import type { Turns } from "../../base/turns.ts";
 import type { Config } from "../../config/schema.ts";
 import type { EventFeed } from "../../events/feed.ts";
+import type { BanBook } from "../../guard/bans.ts";
 import type { InboundFlow } from "../../inbound/types.ts";
 import type { SuppressionFlow } from "../../outbound/suppressions.ts";
 import type { CheckDomain, DkimFlow, OutboundFlow } from "../../outbound/types.ts";
@@ -100,6 +101,7 @@ export interface HttpDeps {
   testWebhook: (url: string | null) => Promise<SampleResult[]>;
   /** Each rejects when the change can't be kept; then nothing has changed. */
   webhookSecrets: Record<"rotate" | "retire" | "cancel", () => Promise<SecretChange>>;
+  bans: BanBook;
   /** The n-th attachment as the webhook's payload counts them, from 0. */
   attachment: (messageId: string, n: number) => Promise<AttachmentContent | null>;
   verifySignedPath: (path: string, query: URLSearchParams, nowMs: number) => boolean;
@@ -169,7 +171,7 @@ export interface Route {
   /** Media type -> schema; null for bytes. */
   body?: Record<string, ZodType | null>;
   answers: Record<number, Answer>;
-  /** What can go wrong besides what can always (401, 408, 429, 500, 503, 504). */
+  /** What can go wrong besides what can always (401, 403, 408, 429, 500, 503, 504). */
   errors: readonly HttpErrorType[];
   handle(c: ApiContext): Promise<Response | Problem> | Response | Problem;
 }

@@ -60,7 +60,8 @@ export class Conversation {
   /** Replies not yet sent; emptied once for each packet. */
   #out = "";
   #held = false;
-  #draining = false;
+  /** What is said at the end of the mail in work. */
+  #farewell: Answer | null = null;
   #inputEnded = false;
   #heardAnything = false;
 
@@ -127,13 +128,13 @@ export class Conversation {
     forgetForTls(this.dialogue, tls);
     this.#lines.takeAll();
     this.#enter("command");
-    if (this.#draining) this.drain();
+    if (this.#farewell) this.drain(this.#farewell);
   }
 
   /** Ends at once when idle, after the mail in work otherwise. */
-  drain(): void {
-    this.#draining = true;
-    if (this.#phase === "greeting" || this.#phase === "command") this.dismiss(REPLY.shuttingDown);
+  drain(farewell: Answer = REPLY.shuttingDown): void {
+    this.#farewell = farewell;
+    if (this.#phase === "greeting" || this.#phase === "command") this.dismiss(farewell);
   }
 
   #run(): void {
@@ -335,7 +336,7 @@ export class Conversation {
     if (reply.then === "close") return this.#finish(reply);
     this.#say(reply.text);
     this.#enter("command");
-    if (this.#draining) this.#finish(REPLY.shuttingDown);
+    if (this.#farewell) this.#finish(this.#farewell);
   }
 
   #finish(reply: Answer): void {

@@ -7,6 +7,7 @@ import type { Config } from "../../config/schema.ts";
 import type { InboundFlow } from "../../inbound/types.ts";
 import type { Connection, Protocol, TlsInfo } from "../../mail/types.ts";
 import type { SmtpLimits } from "./limits.ts";
+import type { Answer } from "./replies.ts";
 import type { Forwarded } from "./xforward.ts";
 
 /** smtp: strangers and their MX hosts. proxy: Postfix's before-queue filter. lmtp: a queue that delivers to us. */
@@ -43,6 +44,8 @@ export interface Dialogue {
   readonly hostname: () => string;
   /** True when STARTTLS can be offered: enabled, and our own key is loaded. */
   readonly tlsOffered: () => boolean;
+  /** What a banned client is told; null when it is not banned. */
+  readonly banned: (address: string) => Answer | null;
   tls: TlsInfo | null;
   hello: { name: string; extended: boolean } | null;
   forwarded: Forwarded | null;
@@ -58,7 +61,10 @@ export interface Dialogue {
 }
 
 export function newDialogue(
-  fixed: Pick<Dialogue, "kind" | "peer" | "limits" | "flow" | "config" | "hostname" | "tlsOffered">,
+  fixed: Pick<
+    Dialogue,
+    "kind" | "peer" | "limits" | "flow" | "config" | "hostname" | "tlsOffered" | "banned"
+  >,
 ): Dialogue {
   return {
     ...fixed,
@@ -93,6 +99,15 @@ export function forgetForTls(dialogue: Dialogue, tls: TlsInfo): void {
 /** XFORWARD is for peers that we named, on the doors that are made for them. */
 export function forwardingAllowed(dialogue: Dialogue): boolean {
   return dialogue.kind !== "smtp" && dialogue.peer.mayForward;
+}
+
+/**
+ * Whose doing it is, when somebody is to be banned for it. A peer that may forward speaks for others and answers
+ * for nothing itself; an LMTP peer is a queue that hands us what it has accepted already. Null: nobody's.
+ */
+export function offenderOf({ kind, peer, forwarded }: Dialogue): string | null {
+  if (kind === "lmtp") return null;
+  return kind === "proxy" && peer.mayForward ? forwarded?.address ?? null : peer.address;
 }
 
 /**

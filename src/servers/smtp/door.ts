@@ -11,11 +11,13 @@ import type { Logger } from "../../base/log.ts";
 import type { Metrics } from "../../base/metrics.ts";
 import { mergeWildcards } from "../../config/notation.ts";
 import type { Config } from "../../config/schema.ts";
+import type { Bans } from "../../guard/bans.ts";
 import { ConnectionGuard, type ConnectionLimits } from "../../guard/connections.ts";
 import type { InboundFlow } from "../../inbound/types.ts";
 import { type DialogueConfig, type DoorKind, newDialogue, type Peer } from "./dialogue.ts";
 import { SMTP_LIMITS, type SmtpLimits } from "./limits.ts";
 import { type Binder, Listener, type ListenerInfo, netBinder } from "./listener.ts";
+import { type Answer, REPLY } from "./replies.ts";
 import { lookUpName, type ResolveHostname } from "./names.ts";
 import { Reporter } from "./reporter.ts";
 import { Session } from "./session.ts";
@@ -37,6 +39,8 @@ export interface SmtpDoorOptions {
   clock: Clock;
   log: Logger;
   metrics: Metrics;
+  /** Who is not let in, and where violations are told. The door listens to it: its sessions end when a ban falls. */
+  bans: Bans;
   /** The forward-confirmed reverse name of an address. Absent: names are not looked up. */
   resolveHostname?: ResolveHostname | undefined;
   /** Sockets handed over by the service manager; a kind that is among them is not bound by its addresses. */
@@ -83,12 +87,14 @@ class Door implements SmtpDoor {
   #onEmpty: (() => void)[] = [];
 
   constructor(options: SmtpDoorOptions) {
-    const { config, hostname, clock, log, metrics } = options;
+    const { config, hostname, clock, log, metrics, bans } = options;
     this.#options = options;
     this.#limits = { ...SMTP_LIMITS, ...options.limits };
     this.#guard = new ConnectionGuard(config, clock);
     this.#tls = new TlsKeeper({ config, hostname, clock, log, metrics, pollMs: this.#limits.tlsPollMs });
-    this.#reporter = new Reporter({ clock, log, metrics });
+    this.#reporter = new Reporter({ clock, log, metrics, bans });
+    // Not at once: the ban may come out of a conversation that is in the middle of its reply.
+    bans.onBan = () => queueMicrotask(() => this.#endBanned());
     this.#turns = new Turns(clock);
   }
 
@@ -166,12 +172,17 @@ class Door implements SmtpDoor {
     const remote = socket.remoteAddress;
     const address = remote ? plainAddress(remote) : null;
     if (this.#draining) return this.#turnAway(socket, "421 4.3.2 Service is shutting down, try again later");
+    const mayForward = address === null || inRanges(address, this.#options.config().xforward_peers);
+    const banned = this.#banned(kind, { address, mayForward });
+    if (banned) {
+      this.#reporter.turnedAway("banned", address);
+      return this.#turnAway(socket, banned.text);
+    }
     const admission = this.#guard.admit(address);
     if (!admission.admitted) {
       this.#reporter.turnedAway(admission.reason, address);
       return this.#turnAway(socket, "421 4.7.0 Too many connections, try again later");
     }
-    const mayForward = address === null || inRanges(address, this.#options.config().xforward_peers);
     const peer: Peer = { address, allowlisted: admission.allowlisted, mayForward };
     try {
       this.#open(kind, socket, peer, admission.leave);
@@ -184,11 +195,20 @@ class Door implements SmtpDoor {
   }
 
   #open(kind: DoorKind, socket: Socket, peer: Peer, leave: () => void): void {
-    const { config, hostname, flow, clock, resolveHostname } = this.#options;
+    const { config, hostname, flow, clock, resolveHostname, bans } = this.#options;
     const limits = this.#limits;
     const tls = () => this.#tls.current();
     const tlsOffered = () => tls() !== null;
-    const dialogue = newDialogue({ kind, peer, limits, flow, config, hostname, tlsOffered });
+    const dialogue = newDialogue({
+      kind,
+      peer,
+      limits,
+      flow,
+      config,
+      hostname,
+      tlsOffered,
+      banned: bannedAnswer(bans),
+    });
     const { address } = peer;
     // Behind a proxy or a queue the client's name is XFORWARD's to tell.
     const name = kind === "smtp" && resolveHostname && address !== null
@@ -210,6 +230,19 @@ class Door implements SmtpDoor {
     session.begin();
   }
 
+  /** A peer that may forward is not asked about itself: its mail is everybody's. */
+  #banned(kind: DoorKind, { address, mayForward }: Pick<Peer, "address" | "mayForward">): Answer | null {
+    if (address === null || (kind !== "smtp" && mayForward)) return null;
+    return bannedAnswer(this.#options.bans)(address);
+  }
+
+  /** Open sessions of whoever is banned now. The farewell is temporary in any case: it may meet a good mail. */
+  #endBanned(): void {
+    for (const { parts: { dialogue }, conversation } of this.#sessions) {
+      if (this.#banned(dialogue.kind, dialogue.peer)) conversation.drain(REPLY.banned);
+    }
+  }
+
   /** One line and out, before any work; whoever does not take the line is cut off a moment later. */
   #turnAway(socket: Socket, text: string): void {
     socket.on("error", () => socket.destroy());
@@ -223,4 +256,11 @@ class Door implements SmtpDoor {
     socket.end(text + "\r\n");
     socket.resume();
   }
+}
+
+function bannedAnswer(bans: Bans): (address: string) => Answer | null {
+  return (address) => {
+    const ban = bans.find(address);
+    return ban && (ban.expiresAt === null ? REPLY.bannedForGood : REPLY.banned);
+  };
 }

@@ -8,6 +8,7 @@ import type { Refusal, RefusalReason } from "../../base/errors.ts";
 /** What is counted, and logged once for each session. A fixed set: it becomes a metric label. */
 export type Note =
   | "bad_command"
+  | "banned"
   | "bare_newline"
   | "binary"
   | "data_pipelined"
@@ -116,6 +117,13 @@ export const REPLY = {
 
   timeout: answer("421 4.4.2 Timeout, closing connection", { then: "close", note: "timeout" }),
   shuttingDown: answer("421 4.3.2 Service is shutting down, try again later", { then: "close" }),
+  /** Who is banned by mistake loses nothing: a mail server keeps the mail and comes back (RFC 5321 4.2.1). */
+  banned: answer("421 4.7.0 Too much abuse from your address, try again later", {
+    then: "close",
+    note: "banned",
+  }),
+  /** Without an end there is nothing to wait for, and the sender shall hear of it today. */
+  bannedForGood: answer("554 5.7.1 Your address is banned here", { note: "banned" }),
   internal: answer("421 4.3.0 Local error, closing connection", { then: "close" }),
   tooManyErrors: answer("421 4.7.0 Too many errors", { then: "close", note: "too_many_errors" }),
   tooManyJunk: answer("421 4.7.0 Too many commands without a mail", { then: "close", note: "too_many_junk" }),

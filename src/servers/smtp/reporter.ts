@@ -9,10 +9,12 @@ import type { Clock } from "../../base/clock.ts";
 import { type RefusalReason, REFUSALS } from "../../base/errors.ts";
 import type { Logger } from "../../base/log.ts";
 import type { Metrics } from "../../base/metrics.ts";
+import type { Bans } from "../../guard/bans.ts";
 import type { TurnedAway } from "../../guard/connections.ts";
 import { TokenBuckets } from "../../guard/token_bucket.ts";
+import { COUNTS_EACH_TIME, isViolation } from "../../guard/violations.ts";
 import { countRefusal } from "../../inbound/receive_metrics.ts";
-import type { Dialogue } from "./dialogue.ts";
+import { type Dialogue, offenderOf } from "./dialogue.ts";
 import type { Note } from "./replies.ts";
 import type { SessionEvents } from "./session.ts";
 
@@ -24,6 +26,7 @@ export interface ReporterParts {
   clock: Clock;
   log: Logger;
   metrics: Metrics;
+  bans: Pick<Bans, "violation">;
 }
 
 export interface SessionReport extends SessionEvents {
@@ -41,7 +44,7 @@ export class Reporter {
     this.#lines = new TokenBuckets(parts.clock, 1);
   }
 
-  turnedAway(reason: TurnedAway, client: string | null): void {
+  turnedAway(reason: TurnedAway | "banned", client: string | null): void {
     const { metrics, log } = this.#parts;
     metrics.connectionsRejected.inc({ reason });
     if (reason === "throttle") metrics.throttleRejections.inc();
@@ -50,12 +53,13 @@ export class Reporter {
 
   /** `active`: how many sessions are open. */
   session(id: string, dialogue: Dialogue, active: () => number): SessionReport {
-    const { metrics, clock } = this.#parts;
+    const { metrics, clock, bans } = this.#parts;
     const log = this.#parts.log.with({ session: id, door: dialogue.kind, client: dialogue.peer.address });
     // Bounded: its members are the fixed names of notes and refusals.
     const seen = new Set<string>();
     const startedAt = clock.monotonic();
     const mayWrite = () => this.#mayWrite();
+    const countViolation = violationCounter(dialogue, bans);
     const once = (key: string) => !seen.has(key) && !!seen.add(key) && mayWrite();
     return {
       began() {
@@ -67,6 +71,7 @@ export class Reporter {
         if (note === "relay_denied" || note === "unknown_recipient") {
           metrics.emailsRejected.inc({ reason: note });
         }
+        countViolation(note, address);
         if (note !== "unknown_recipient") metrics.errors.inc({ type: `smtp_${note}` });
         if (address !== undefined) {
           const mail_from = dialogue.mail?.from;
@@ -121,4 +126,24 @@ export class Reporter {
     this.#untold = 0;
     return true;
   }
+}
+
+/**
+ * What of a session counts towards a ban, and whom it is held against: each kind once, but for those that count each
+ * time. Behind the filter one session may speak for several clients; each starts afresh.
+ */
+function violationCounter(dialogue: Dialogue, bans: Pick<Bans, "violation">) {
+  // Bounded: its members are the fixed names of violations.
+  const counted = new Set<string>();
+  let offender: string | null = null;
+  return (note: Note, recipient: string | undefined): void => {
+    const address = offenderOf(dialogue);
+    if (address === null || !isViolation(note)) return;
+    if (address !== offender) counted.clear();
+    offender = address;
+    if (counted.has(note)) return;
+    if (!COUNTS_EACH_TIME.has(note)) counted.add(note);
+    const hello = dialogue.hello && `hello ${dialogue.hello.name}`;
+    bans.violation({ address, door: "smtp", kind: note, detail: recipient ?? hello });
+  };
 }

@@ -5,7 +5,7 @@
 
 import { parseMailbox } from "../../mail/address.ts";
 import { parsePathArgument } from "./command.ts";
-import { type Dialogue, forgetEnvelope } from "./dialogue.ts";
+import { type Dialogue, forgetEnvelope, offenderOf } from "./dialogue.ts";
 import { type Answer, answer, refused, REPLY } from "./replies.ts";
 
 /** More RCPT commands than this many times max_recipients are repetitions, and a way to make LMTP answers long. */
@@ -27,6 +27,10 @@ export function mail(dialogue: Dialogue, argument: string): Answer {
 }
 
 function openMail(dialogue: Dialogue, argument: string): Answer {
+  // Behind the filter only now is it known who comes; Postfix passes the answer on.
+  const client = offenderOf(dialogue);
+  const banned = client !== null && dialogue.banned(client);
+  if (banned) return banned;
   const parsed = parsePathArgument(argument, "FROM");
   if (!parsed) return REPLY.mailSyntax;
   const parameters = mailParameters(parsed.parameters, dialogue.hello!.extended);

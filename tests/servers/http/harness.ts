@@ -9,6 +9,7 @@ import net from "node:net";
 import { systemClock } from "../../../src/base/clock.ts";
 import { createLogger } from "../../../src/base/log.ts";
 import { createMetrics } from "../../../src/base/metrics.ts";
+import { BanBook, type BanConfig } from "../../../src/guard/bans.ts";
 import { signPath, verifySignedPath } from "../../../src/events/signed_url.ts";
 import { createSuppressionFlow } from "../../../src/outbound/suppressions.ts";
 import {
@@ -18,6 +19,7 @@ import {
   type HttpDoor,
 } from "../../../src/servers/http/mod.ts";
 import type { JobAction, JobFilter, Store } from "../../../src/store/types.ts";
+import { MemoryBans } from "../../support/memory_bans.ts";
 import { FakeFeed, FakeFlow, FakeOutbound, FakeStore, ID, noDkim, STARTED_AT } from "./fakes.ts";
 
 export const TOKEN = "t0ken-of-the-tests-4711";
@@ -31,7 +33,10 @@ export interface RawOptions {
 export interface Harness {
   door: HttpDoor;
   deps: HttpDeps;
-  config: HttpConfig;
+  config: HttpConfig & BanConfig;
+  bans: BanBook;
+  /** What of the bans is kept. */
+  keptBans: MemoryBans;
   flow: FakeFlow;
   outbound: FakeOutbound;
   feed: FakeFeed;
@@ -50,7 +55,7 @@ export interface Harness {
   signed(path: string, expiresAtSeconds?: number): string;
 }
 
-function defaults(dir: string): HttpConfig {
+function defaults(dir: string): HttpConfig & BanConfig {
   return {
     port: 0,
     listen_address: "127.0.0.1",
@@ -70,6 +75,10 @@ function defaults(dir: string): HttpConfig {
     metrics_path: "/metrics",
     metrics_listen_address: "127.0.0.1",
     control_socket: `${dir}/run/gomail.sock`,
+    ban_threshold: 5,
+    ban_window: 600_000,
+    ban_duration: 3_600_000,
+    connection_allowlist: ["127.0.0.0/8", "::1"],
   };
 }
 
@@ -97,7 +106,7 @@ function attachment(_id: string, n: number) {
 
 const noSecrets = () => Promise.resolve({ kind: "refused", problem: "there are none" } as const);
 
-function fakeDeps(config: HttpConfig, lines: string[]) {
+function fakeDeps(config: HttpConfig & BanConfig, lines: string[]) {
   const flow = new FakeFlow();
   const outbound = new FakeOutbound(flow);
   const feed = new FakeFeed();
@@ -109,6 +118,9 @@ function fakeDeps(config: HttpConfig, lines: string[]) {
     clock: systemClock,
     write: (text) => void lines.push(text),
   });
+  const metrics = createMetrics();
+  const keptBans = new MemoryBans();
+  const bans = new BanBook({ config: () => config, store: keptBans, clock: systemClock, log, metrics });
   const deps: HttpDeps = {
     config: () => config,
     flow,
@@ -127,19 +139,20 @@ function fakeDeps(config: HttpConfig, lines: string[]) {
     suppressions: createSuppressionFlow({ store: store as unknown as Store, clock: systemClock, log }),
     testWebhook: () => Promise.resolve([]),
     webhookSecrets: { rotate: noSecrets, retire: noSecrets, cancel: noSecrets },
+    bans,
     verifySignedPath: (path, query, now) => verifySignedPath(URL_KEY, path, query, now),
     health: () => Promise.resolve({ status: "healthy", ready: true, checks: { store: { status: "ok" } } }),
     clock: systemClock,
     log,
-    metrics: createMetrics(),
+    metrics,
     version: "1.2.3",
     startedAt: STARTED_AT,
   };
-  return { deps, flow, outbound, feed, store, actions };
+  return { deps, bans, keptBans, flow, outbound, feed, store, actions };
 }
 
 export interface Overrides {
-  config?: Partial<HttpConfig>;
+  config?: Partial<HttpConfig & BanConfig>;
   deps?: Partial<HttpDeps>;
 }
 
@@ -149,7 +162,7 @@ export async function withDoor(
   fn: (h: Harness) => Promise<void> | void,
 ): Promise<void> {
   const dir = await Deno.makeTempDir({ prefix: "gomail-test-" });
-  const config: HttpConfig = { ...defaults(dir), ...overrides.config };
+  const config: HttpConfig & BanConfig = { ...defaults(dir), ...overrides.config };
   const lines: string[] = [];
   const fakes = fakeDeps(config, lines);
   const deps = Object.assign(fakes.deps, overrides.deps);
@@ -176,6 +189,7 @@ export async function withDoor(
     });
   } finally {
     await door.close();
+    await fakes.bans.stop();
     await Deno.remove(dir, { recursive: true });
   }
 }

@@ -4,6 +4,7 @@ import type { Clock } from "../../../src/base/clock.ts";
 import { systemClock } from "../../../src/base/clock.ts";
 import { createLogger } from "../../../src/base/log.ts";
 import { createMetrics, type Metrics } from "../../../src/base/metrics.ts";
+import { BanBook, type BanConfig } from "../../../src/guard/bans.ts";
 import {
   createSmtpDoor,
   type ListenerInfo,
@@ -12,11 +13,15 @@ import {
   type SmtpDoorOptions,
 } from "../../../src/servers/smtp/mod.ts";
 import { SmtpConversation } from "../../support/smtp_conversation.ts";
+import { MemoryBans } from "../../support/memory_bans.ts";
 import { FakeFlow } from "./fake_flow.ts";
 
 export const LOOPBACK = ["127.0.0.0/8", "::1"];
 
-export function doorConfig(over: Partial<SmtpDoorConfig> = {}): SmtpDoorConfig {
+/** The door's, and what the porter goes by. */
+export type HarnessConfig = SmtpDoorConfig & BanConfig;
+
+export function doorConfig(over: Partial<HarnessConfig> = {}): HarnessConfig {
   return {
     smtp_listen: ["127.0.0.1:0"],
     proxy_listen: [],
@@ -34,6 +39,9 @@ export function doorConfig(over: Partial<SmtpDoorConfig> = {}): SmtpDoorConfig {
     max_total_connections: 100,
     throttle_connections_per_minute: 1000,
     connection_allowlist: LOOPBACK,
+    ban_threshold: 5,
+    ban_window: 600_000,
+    ban_duration: 3_600_000,
     data_dir: "/nonexistent",
     ...over,
   };
@@ -43,16 +51,17 @@ export interface Harness {
   door: SmtpDoor;
   flow: FakeFlow;
   metrics: Metrics;
-  config: SmtpDoorConfig;
+  config: HarnessConfig;
+  bans: BanBook;
   listeners: ListenerInfo[];
   /** The log so far. */
   log: () => string;
   /** A client that is closed with the harness. */
-  connect(kind?: "smtp" | "proxy" | "lmtp"): Promise<SmtpConversation>;
+  connect(kind?: "smtp" | "proxy" | "lmtp", from?: string): Promise<SmtpConversation>;
 }
 
 export interface HarnessOptions extends Partial<Omit<SmtpDoorOptions, "config" | "flow">> {
-  config?: Partial<SmtpDoorConfig>;
+  config?: Partial<HarnessConfig>;
   flow?: FakeFlow;
   clock?: Clock;
 }
@@ -69,10 +78,12 @@ export async function withDoor(options: HarnessOptions, fn: (h: Harness) => Prom
     return lines;
   };
   const { config: _, ...rest } = options;
+  const bans = new BanBook({ config: () => config, store: new MemoryBans(), clock, log: logger, metrics });
   const door = createSmtpDoor({
     clock,
     log: logger,
     metrics,
+    bans,
     hostname: () => "mx.example.com",
     ...rest,
     // Most tests drive a fake clock, or are not about the silence before the greeting.
@@ -82,18 +93,19 @@ export async function withDoor(options: HarnessOptions, fn: (h: Harness) => Prom
   });
   const clients: SmtpConversation[] = [];
   const listeners = await door.listen();
-  const connect = async (kind: "smtp" | "proxy" | "lmtp" = "smtp") => {
+  const connect = async (kind: "smtp" | "proxy" | "lmtp" = "smtp", from?: string) => {
     const address = listeners.find((listener) => listener.kind === kind)?.address;
     if (!address) throw new Error(`No ${kind} listener`);
-    const client = await SmtpConversation.connect(address);
+    const client = await SmtpConversation.connect(address, from);
     clients.push(client);
     return client;
   };
   try {
-    await fn({ door, flow, metrics, config, listeners, log, connect });
+    await fn({ door, flow, metrics, config, bans, listeners, log, connect });
   } finally {
     await Promise.all(clients.map((client) => client.close()));
     await door.close();
+    await bans.stop();
   }
 }
 

@@ -3,6 +3,7 @@
 import { messageOf } from "../../../src/base/errors.ts";
 import { Conversation, type Wire } from "../../../src/servers/smtp/conversation.ts";
 import { type Dialogue, type DoorKind, newDialogue, type Peer } from "../../../src/servers/smtp/dialogue.ts";
+import { REPLY } from "../../../src/servers/smtp/replies.ts";
 import { SMTP_LIMITS, type SmtpLimits } from "../../../src/servers/smtp/limits.ts";
 import { settle } from "../../support/fake_clock.ts";
 import { FakeFlow } from "./fake_flow.ts";
@@ -16,6 +17,8 @@ export interface RecorderOptions {
   tlsOffered?: boolean;
   flow?: FakeFlow;
   hostname?: string | null;
+  /** Addresses that are banned for a time. */
+  banned?: string[];
 }
 
 export class Recorder implements Wire {
@@ -45,6 +48,7 @@ export class Recorder implements Wire {
       config: () => config,
       hostname: () => "mx.example.com",
       tlsOffered: () => options.tlsOffered ?? false,
+      banned: (address) => options.banned?.includes(address) ? REPLY.banned : null,
     });
     this.conversation = new Conversation(this.dialogue, this);
   }
