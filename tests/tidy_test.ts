@@ -18,7 +18,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   config: ["mail", "base"],
   store: ["mail", "config", "base"],
   events: ["store", "mail", "config", "base"],
-  guard: ["config", "base"],
+  guard: ["store", "config", "base"],
   inbound: ["events", "store", "mail", "config", "base"],
   outbound: ["events", "store", "mail", "config", "base"],
   delivery: ["events", "store", "mail", "config", "base"],

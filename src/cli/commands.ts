@@ -13,6 +13,7 @@ import { postfixCommand } from "./postfix.ts";
 import { queueCommands } from "./queue.ts";
 import { serverCommand } from "./server.ts";
 import { suppressionCommands } from "./suppression.ts";
+import { tokenCommands } from "./token.ts";
 import { JSON_FLAG } from "./context.ts";
 import { json } from "./format.ts";
 import { versionFacts, versionLine } from "../base/version.ts";
@@ -55,6 +56,7 @@ export const COMMANDS: readonly Command[] = [
   ...messageCommands,
   ...queueCommands,
   ...suppressionCommands,
+  ...tokenCommands,
   postfixCommand,
   versionCommand,
   completionsCommand(() => COMMANDS),
@@ -66,6 +68,5 @@ export const LATER_COMMANDS: ReadonlySet<string> = new Set([
   "ban",
   "bench",
   "restore",
-  "token",
   "webhook",
 ]);

@@ -14,6 +14,7 @@ import { createQueueEngine, type QueueEngine } from "../delivery/worker.ts";
 import { createEventFeed } from "../events/feed.ts";
 import { verifySignedPath } from "../events/signed_url.ts";
 import type { PayloadInput } from "../events/types.ts";
+import { TokenBook } from "../guard/tokens.ts";
 import { DomainTable } from "../inbound/domains.ts";
 import { createInboundFlow } from "../inbound/receive.ts";
 import { replay } from "../inbound/replay.ts";
@@ -67,7 +68,7 @@ function systemHostname(): string {
   }
 }
 
-/** VAULT: the store, and the secrets beside it. */
+/** VAULT: the store, the tokens in it, and the secrets beside it. */
 async function openVault({ config, clock, log, metrics, options, endings }: Context) {
   const store = await openStore({
     dataDir: config().data_dir,
@@ -83,9 +84,12 @@ async function openVault({ config, clock, log, metrics, options, endings }: Cont
   // Before any listener: the first scrape shall not read a full disk out of a gauge that nobody has set.
   const gauges = startGauges({ store, metrics, clock, log });
   endings.push(() => gauges.cancel());
+  const tokens = new TokenBook({ store, configured: () => config().bearer_token, clock, log });
+  endings.push(() => tokens.close());
+  await tokens.load();
   const lastStopMs = await takeStopDuration(config().data_dir);
   if (lastStopMs !== null) metrics.shutdownDuration.observe(lastStopMs / 1000);
-  return { store, retention, keys: await loadKeys(config().data_dir) };
+  return { store, retention, tokens, keys: await loadKeys(config().data_dir) };
 }
 
 type Vault = Awaited<ReturnType<typeof openVault>>;
@@ -231,7 +235,8 @@ interface Shown {
 
 /** DOOR 2: the API, the control socket, and metrics. */
 function makeHttpDoor(context: Context, shown: Shown) {
-  const { vault: { store, keys }, threads: { pool }, flow: { flow, domains }, health, baseUrl } = shown;
+  const { vault: { store, tokens, keys }, threads: { pool }, flow: { flow, domains }, health, baseUrl } =
+    shown;
   const { outbound, dkim, checkDomain } = shown.sending;
   const { config, clock, log, metrics, endings } = context;
   const buildPayload = (input: PayloadInput) => pool.buildPayload(input);
@@ -250,6 +255,7 @@ function makeHttpDoor(context: Context, shown: Shown) {
         ? outbound.drop(filter, dryRun)
         : store.actOnJobs(action, filter, clock.now(), dryRun),
     suppressions: createSuppressionFlow({ store, clock, log }),
+    tokens,
     async attachment(id, index) {
       const raw = await store.readRaw(id);
       const found = raw && await pool.extractAttachment({ raw, index });

@@ -5,12 +5,10 @@
  */
 
 import { Hono } from "hono";
-import type { TokenBuckets } from "../../guard/token_bucket.ts";
 import {
   answerProblem,
   authorize,
   identify,
-  limit,
   methodNotAllowed,
   observe,
   recover,
@@ -18,6 +16,7 @@ import {
 } from "./middleware.ts";
 import { describe } from "./openapi.ts";
 import { problem } from "./problem.ts";
+import { limit, type RateLimits } from "./rate_limit.ts";
 import { dkimRoutes } from "./routes/dkim.ts";
 import { domainCheckRoute } from "./routes/domain_check.ts";
 import { domainRoutes } from "./routes/domains.ts";
@@ -29,12 +28,13 @@ import { openapiRoute } from "./routes/openapi.ts";
 import { queueRoutes } from "./routes/queue.ts";
 import { suppressionRoutes } from "./routes/suppressions.ts";
 import { sendRoutes } from "./routes/send.ts";
+import { tokenRoutes } from "./routes/tokens.ts";
 import { unsubscribeRoutes } from "./routes/unsubscribe.ts";
 import { Turnstile } from "./turnstile.ts";
 import type { ApiEnv, HttpDeps, Route } from "./types.ts";
 
 export interface AppOptions {
-  buckets: TokenBuckets;
+  limits: RateLimits;
   /** Once true, answers close their connection. */
   draining: () => boolean;
 }
@@ -52,6 +52,7 @@ export function routeTable(deps: HttpDeps): Route[] {
     ...eventRoutes(deps),
     ...queueRoutes(deps),
     ...suppressionRoutes(deps),
+    ...tokenRoutes(deps),
     ...domainRoutes(deps),
     ...dkimRoutes(deps),
     domainCheckRoute(deps),
@@ -85,7 +86,7 @@ export function createApp(deps: HttpDeps, options: AppOptions, routes = routeTab
 
   app.use(observe(deps, options.draining));
   app.use(identify(deps));
-  app.use(limit(deps, options.buckets));
+  app.use(limit(deps, options.limits));
   app.use(authorize(deps));
   for (const route of routes) app.on(route.method, pattern(route.path), withDeadline(deps, route));
   for (const path of methodsByPath(routes).keys()) app.all(pattern(path), (c) => methodNotAllowed(c, deps));

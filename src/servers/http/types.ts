@@ -14,10 +14,11 @@ import type { Metrics } from "../../base/metrics.ts";
 import type { Turns } from "../../base/turns.ts";
 import type { Config } from "../../config/schema.ts";
 import type { EventFeed } from "../../events/feed.ts";
+import type { TokenBook } from "../../guard/tokens.ts";
 import type { InboundFlow } from "../../inbound/types.ts";
 import type { SuppressionFlow } from "../../outbound/suppressions.ts";
 import type { CheckDomain, DkimFlow, OutboundFlow } from "../../outbound/types.ts";
-import type { JobAction, JobFilter, Store } from "../../store/types.ts";
+import type { JobAction, JobFilter, Store, TokenRecord, TokenScope } from "../../store/types.ts";
 
 export type HttpConfig = Pick<
   Config,
@@ -81,6 +82,7 @@ export interface HttpDeps {
   replay: (messageId: string) => Promise<number | null>;
   queue: (action: JobAction, filter: JobFilter, dryRun: boolean) => Promise<number>;
   suppressions: SuppressionFlow;
+  tokens: TokenBook;
   /** The n-th attachment as the webhook's payload counts them, from 0. */
   attachment: (messageId: string, n: number) => Promise<AttachmentContent | null>;
   verifySignedPath: (path: string, query: URLSearchParams, nowMs: number) => boolean;
@@ -103,8 +105,8 @@ export interface Problem {
   headers?: Record<string, string> | undefined;
 }
 
-/** What allowed the request; "none" and "wrong" did not. */
-export type Right = "control" | "token" | "signature" | "none" | "wrong";
+/** What allowed the request: the control socket, bearer_token, a token of the list, a signed URL; the last three did not. */
+export type Right = "control" | "configured" | "token" | "signature" | "none" | "wrong" | "expired";
 
 export interface ApiEnv {
   Bindings: HttpBindings & {
@@ -125,6 +127,8 @@ export interface ApiEnv {
     allow: string[];
     route: Route | null;
     right: Right;
+    /** The one that came with the request, also when it has expired; never one that was wrong. */
+    token: TokenRecord | null;
     /** Aborts when nobody waits for the handler's answer any more. */
     signal: AbortSignal;
   };
@@ -139,13 +143,11 @@ export interface Answer {
   media?: string;
 }
 
-export interface Route {
+interface RouteBase {
   method: "GET" | "POST" | "DELETE";
   /** As OpenAPI writes it: `/v1/messages/{id}`. */
   path: string;
   summary: string;
-  /** open: no token and no rate limit; public: no token, but limited; signed: a signed URL will do as well. */
-  access: "open" | "public" | "token" | "signed";
   parameters?: { in: "path" | "query" | "header"; schema: ZodObject }[];
   /** Media type -> schema; null for bytes. */
   body?: Record<string, ZodType | null>;
@@ -154,3 +156,14 @@ export interface Route {
   errors: readonly HttpErrorType[];
   handle(c: ApiContext): Promise<Response | Problem> | Response | Problem;
 }
+
+/**
+ * Every route says who may ask, and none can forget it. open: no token and no rate limit; public: no token, but
+ * limited; signed: a signed URL will do as well. `scope` is what a token must have; "any" takes every valid one.
+ */
+export type Route =
+  & RouteBase
+  & ({ access: "open" | "public"; scope?: never } | {
+    access: "token" | "signed";
+    scope: TokenScope | "any";
+  });

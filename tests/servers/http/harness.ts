@@ -10,6 +10,7 @@ import { systemClock } from "../../../src/base/clock.ts";
 import { createLogger } from "../../../src/base/log.ts";
 import { createMetrics } from "../../../src/base/metrics.ts";
 import { signPath, verifySignedPath } from "../../../src/events/signed_url.ts";
+import { TokenBook } from "../../../src/guard/tokens.ts";
 import { createSuppressionFlow } from "../../../src/outbound/suppressions.ts";
 import {
   createHttpDoor,
@@ -123,6 +124,12 @@ function fakeDeps(config: HttpConfig, lines: string[]) {
       return Promise.resolve(7);
     },
     suppressions: createSuppressionFlow({ store: store as unknown as Store, clock: systemClock, log }),
+    tokens: new TokenBook({
+      store: store as unknown as Store,
+      configured: () => config.bearer_token,
+      clock: systemClock,
+      log,
+    }),
     verifySignedPath: (path, query, now) => verifySignedPath(URL_KEY, path, query, now),
     health: () => Promise.resolve({ status: "healthy", ready: true, checks: { store: { status: "ok" } } }),
     clock: systemClock,
@@ -172,6 +179,7 @@ export async function withDoor(
     });
   } finally {
     await door.close();
+    await deps.tokens.close();
     await Deno.remove(dir, { recursive: true });
   }
 }
