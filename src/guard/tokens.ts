@@ -47,7 +47,10 @@ export interface Digests {
   same(a: Uint8Array, b: Uint8Array): boolean;
 }
 
-export type NewToken = Pick<TokenRecord, "name" | "scopes" | "rateLimit" | "expiresAt">;
+export interface NewToken extends Pick<TokenRecord, "name" | "scopes" | "rateLimit" | "expiresAt"> {
+  /** Default: now. */
+  createdAt?: number;
+}
 
 interface Entry {
   record: TokenRecord;
@@ -114,7 +117,7 @@ export class TokenBook {
       for (;;) {
         const { id, text } = newToken();
         const hash = Buffer.from(this.#digests.of(text)).toString("hex");
-        const record = { ...wanted, id, hash, createdAt: clock.now(), lastUsedAt: null };
+        const record = { createdAt: clock.now(), ...wanted, id, hash, lastUsedAt: null };
         // An id that is there already: 60 random bits see to it that this is once in many lives.
         if (!await store.addToken(record)) continue;
         this.#keep(record);

@@ -94,6 +94,7 @@ export function identify(deps: HttpDeps): Middleware {
     const { right, token = null } = rightOf(c, deps);
     c.set("right", right);
     c.set("token", token);
+    if (right === "configured" || right === "token") c.env.known();
     await next();
   };
 }

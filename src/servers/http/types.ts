@@ -115,6 +115,8 @@ export interface ApiEnv {
     expectsContinue: boolean;
     /** The listener's: all bodies read there take turns. */
     turns: Turns;
+    /** To be called when a valid token came: its connection is no stranger's any more. */
+    known(): void;
   };
   Variables: {
     requestId: string;

@@ -98,6 +98,7 @@ function createRoute(deps: HttpDeps): Route {
         name: body.value.name,
         scopes: [...new Set(body.value.scopes)],
         rateLimit: rateLimitOf(body.value),
+        createdAt: nowMs,
         expiresAt,
       });
       if (made === "full") {
