@@ -119,7 +119,7 @@ export const tokenCommands: readonly Command[] = [
   },
   {
     name: "token list",
-    summary: "Lists the API's tokens, newest first; not what they read",
+    summary: "Lists the API's tokens, newest first, without their secrets",
     usage: "[--limit N] [--cursor C] [--json]",
     flags: [...PAGE_FLAGS, JSON_FLAG, CONTROL_FLAG],
     examples: ["token list"],

@@ -108,10 +108,14 @@ export class TokenBook {
     return { kind: "token", record };
   }
 
-  /** The token's text is in the answer and nowhere else. Resolves when the token is committed. */
+  /** The token's text is in the answer and nowhere else. Resolves when the token is committed. Expired ones make room. */
   async create(wanted: NewToken): Promise<{ record: Omit<TokenRecord, "hash">; text: string } | "full"> {
     const { store, clock, log } = this.#deps;
-    if (this.#tokens.size + this.#adding >= TOKENS_MAX) return "full";
+    while (this.#tokens.size + this.#adding >= TOKENS_MAX) {
+      const id = this.#longestExpired();
+      if (id === null) return "full";
+      await this.revoke(id);
+    }
     this.#adding++;
     try {
       for (;;) {
@@ -150,6 +154,15 @@ export class TokenBook {
     this.#usesTimer = null;
     await this.#writing;
     await this.#writeUses();
+  }
+
+  /** Expired ones stay as long as there is room, since a clock that went wrong may have ended them. */
+  #longestExpired(): string | null {
+    let found = { id: null as string | null, expiresAt: this.#deps.clock.now() + 1 };
+    for (const { record: { id, expiresAt } } of this.#tokens.values()) {
+      if (expiresAt !== null && expiresAt < found.expiresAt) found = { id, expiresAt };
+    }
+    return found.id;
   }
 
   #keep(record: TokenRecord): void {

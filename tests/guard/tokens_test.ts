@@ -269,6 +269,25 @@ test("There are never more tokens than the maximum, those under way included", a
   assert(await desk.book.create(SHOP) !== "full");
 });
 
+test("Where there is no room the token that expired first is revoked, and one that is good never", async () => {
+  const desk = new Desk();
+  const now = desk.clock.now();
+  const expiries = [now - 1, now - 5000, now, now + 1, null];
+  for (let i = 0; i < TOKENS_MAX; i++) {
+    const id = `t${i}`;
+    const expiresAt = expiries[i] ?? null;
+    desk.stored.set(id, { ...SHOP, expiresAt, id, hash: "00".repeat(32), createdAt: i, lastUsedAt: null });
+  }
+  await desk.book.load();
+  const gone = () => ["t0", "t1", "t2", "t3", "t4"].filter((id) => !desk.stored.has(id));
+  assert(await desk.book.create(SHOP) !== "full");
+  assertEquals(gone(), ["t1"]);
+  const made = await Promise.all([1, 2, 3].map(() => desk.book.create(SHOP)));
+  assertEquals(made.filter((one) => one === "full").length, 1);
+  assertEquals(gone(), ["t0", "t1", "t2"]);
+  assertEquals([desk.book.list().length, desk.stored.size], [TOKENS_MAX, TOKENS_MAX]);
+});
+
 test("admin has every scope, and no other scope has another", () => {
   const all = ["send", "read", "inbound", "admin"] as const;
   for (const has of all) {

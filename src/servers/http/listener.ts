@@ -63,7 +63,7 @@ export function createListener(options: ListenerOptions): Listener {
   server.maxConnections = CONNECTIONS_MAX;
   /** Each open connection with its latest answer; the core counts a connection without a request as busy. */
   const sockets = new Map<Duplex, ServerResponse | null>();
-  const strangers = new Strangers(options);
+  const strangers = new Strangers(options, CONNECTIONS_MAX);
   server.on("connection", (socket) => {
     if (!strangers.admit(socket, socket.remoteAddress)) return socket.destroy();
     sockets.set(socket, null);

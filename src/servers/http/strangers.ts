@@ -10,8 +10,10 @@ import { OpenConnections } from "../../guard/open_connections.ts";
 import { type BucketLimits, TokenBuckets } from "../../guard/token_bucket.ts";
 import type { HttpConfig, HttpDeps } from "./types.ts";
 
-/** All that a browser, or the pool of an app that has just started, opens at once. */
-const STRANGERS_MAX = 128;
+/** Of one network: all that a browser, or the pool of an app that has just started, opens at once. */
+const PER_NETWORK_MAX = 128;
+/** Of the door's connections, what strangers may have; the rest is for exempt addresses and proxies. */
+const STRANGERS_SHARE = 0.9;
 /** Log lines, for all networks together; the counter counts every connection. */
 const LINES: BucketLimits = { perMinute: 30, burst: 10 };
 
@@ -22,13 +24,15 @@ export interface StrangersOptions extends Pick<HttpDeps, "clock" | "log" | "metr
 
 export class Strangers {
   readonly #options: StrangersOptions;
-  readonly #open = new OpenConnections(STRANGERS_MAX);
+  readonly #open: OpenConnections;
   readonly #lines: TokenBuckets;
   /** How each stranger's connection leaves the count. */
   readonly #leave = new WeakMap<Duplex, () => void>();
 
-  constructor(options: StrangersOptions) {
+  /** `connectionsMax`: of the door, all told. */
+  constructor(options: StrangersOptions, connectionsMax: number) {
     this.#options = options;
+    this.#open = new OpenConnections(PER_NETWORK_MAX, connectionsMax * STRANGERS_SHARE);
     this.#lines = new TokenBuckets(options.clock, 1);
   }
 
@@ -48,7 +52,7 @@ export class Strangers {
     }
     metrics.errors.inc({ type: "http_connections" });
     if (this.#lines.take("", LINES).allowed) {
-      log.info("HTTP connection turned away", { client, connections_max: STRANGERS_MAX });
+      log.info("HTTP connection turned away", { client, per_network_max: PER_NETWORK_MAX });
     }
     return false;
   }

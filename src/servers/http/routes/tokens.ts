@@ -48,7 +48,7 @@ function listRoute(deps: HttpDeps): Route {
   return {
     method: "GET",
     path: "/v1/tokens",
-    summary: "Tokens of the API, newest first; never what they read",
+    summary: "Tokens of the API, newest first, without their secrets",
     access: "token",
     scope: "admin",
     parameters: [{ in: "query", schema: tokenQuery }],
