@@ -80,7 +80,7 @@ function beginAtZero(metrics: Omit<Metrics, "registry">): void {
   for (const reason of ["from_invalid", "dmarc_fail", "spf_fail", "auth_temporary"]) {
     metrics.emailsQuarantined.inc({ reason }, 0);
   }
-  for (const type of Object.keys(HTTP_STATUS)) metrics.errors.inc({ type }, 0);
+  for (const type of [...Object.keys(HTTP_STATUS), "http_connections"]) metrics.errors.inc({ type }, 0);
   for (const reason of ["banned", "per_ip", "total", "throttle"]) {
     metrics.connectionsRejected.inc({ reason }, 0);
   }

@@ -78,10 +78,13 @@ export function tokenWeakness(token: string): string | null {
   return null;
 }
 
-/** True when both are the same, in a time that tells nothing about either. */
-export function equalConstantTime(a: string, b: string): boolean {
-  const digest = (text: string) => createHash("sha256").update(text).digest();
-  return timingSafeEqual(digest(a), digest(b));
+export function sha256(text: string): Uint8Array {
+  return createHash("sha256").update(text).digest();
+}
+
+/** True when both digests are the same, in a time that tells nothing about where they differ. */
+export function sameDigest(a: Uint8Array, b: Uint8Array): boolean {
+  return timingSafeEqual(a, b);
 }
 
 /** Random bytes as base64url, fit for a header, a URL and an environment variable. */

@@ -14,6 +14,7 @@ import { postfixCommand } from "./postfix.ts";
 import { queueCommands } from "./queue.ts";
 import { serverCommand } from "./server.ts";
 import { suppressionCommands } from "./suppression.ts";
+import { tokenCommands } from "./token.ts";
 import { webhookCommands } from "./webhook.ts";
 import { JSON_FLAG } from "./context.ts";
 import { json } from "./format.ts";
@@ -58,6 +59,7 @@ export const COMMANDS: readonly Command[] = [
   ...queueCommands,
   ...suppressionCommands,
   ...banCommands,
+  ...tokenCommands,
   ...webhookCommands,
   postfixCommand,
   versionCommand,
@@ -69,5 +71,4 @@ export const LATER_COMMANDS: ReadonlySet<string> = new Set([
   "backup",
   "bench",
   "restore",
-  "token",
 ]);

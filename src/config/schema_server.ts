@@ -70,7 +70,7 @@ export const serverKeys = {
     example: 10,
   }),
   rate_limit_exempt: key(list(network(), NETWORKS).prefault(LOOPBACK), {
-    description: "Addresses without that limit.",
+    description: "Addresses without that limit, which may also hold more than 128 connections.",
     group: "HTTP API",
     kind: "list",
     example: LOOPBACK,

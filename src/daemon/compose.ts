@@ -16,6 +16,7 @@ import { createEventFeed } from "../events/feed.ts";
 import { verifySignedPath } from "../events/signed_url.ts";
 import type { PayloadInput } from "../events/types.ts";
 import { BanBook } from "../guard/bans.ts";
+import { TokenBook } from "../guard/tokens.ts";
 import { DomainTable } from "../inbound/domains.ts";
 import { createInboundFlow } from "../inbound/receive.ts";
 import { replay } from "../inbound/replay.ts";
@@ -86,6 +87,9 @@ async function openVault({ config, clock, log, metrics, options, endings }: Cont
   // Before any listener: the first scrape shall not read a full disk out of a gauge that nobody has set.
   const gauges = startGauges({ store, metrics, clock, log });
   endings.push(() => gauges.cancel());
+  const tokens = new TokenBook({ store, configured: () => config().bearer_token, clock, log });
+  endings.push(() => tokens.close());
+  await tokens.load();
   const lastStopMs = await takeStopDuration(config().data_dir);
   if (lastStopMs !== null) metrics.shutdownDuration.observe(lastStopMs / 1000);
   // As well: not one connection comes in before it is known who must not.
@@ -94,7 +98,7 @@ async function openVault({ config, clock, log, metrics, options, endings }: Cont
   await bans.load();
   const keys = await loadKeys(config().data_dir);
   const webhookSecrets = new WebhookSecrets(config, log, keys.webhookSecrets);
-  return { store, retention, bans, keys, webhookSecrets };
+  return { store, retention, bans, tokens, keys, webhookSecrets };
 }
 
 type Vault = Awaited<ReturnType<typeof openVault>>;
@@ -243,7 +247,7 @@ interface Shown {
 /** DOOR 2: the API, the control socket, and metrics. */
 function makeHttpDoor(context: Context, shown: Shown) {
   const {
-    vault: { store, keys, bans, webhookSecrets },
+    vault: { store, keys, bans, tokens, webhookSecrets },
     threads: { pool },
     flow: { flow, domains },
     health,
@@ -270,6 +274,7 @@ function makeHttpDoor(context: Context, shown: Shown) {
     webhookSecrets,
     suppressions: createSuppressionFlow({ store, clock, log }),
     bans,
+    tokens,
     async attachment(id, index) {
       const raw = await store.readRaw(id);
       const found = raw && await pool.extractAttachment({ raw, index });

@@ -34,7 +34,7 @@ import { type ViolationKind, VIOLATIONS } from "./violations.ts";
 
 export type BanConfig = Pick<
   Config,
-  "ban_threshold" | "ban_window" | "ban_duration" | "connection_allowlist"
+  "ban_threshold" | "ban_window" | "ban_duration" | "connection_allowlist" | "trusted_proxies"
 >;
 
 export interface BanBookDeps {
@@ -161,7 +161,9 @@ export class BanBook {
   violation({ address, door, kind, detail }: Offence): void {
     const parsed = parseAddress(address);
     if (!parsed || this.#isAllowlisted(parsed.text) || this.find(parsed.text)) return;
-    const { ban_threshold, ban_window } = this.#deps.config();
+    const { ban_threshold, ban_window, trusted_proxies } = this.#deps.config();
+    // A proxy whose client can't be told stands for all of them.
+    if (inRanges(parsed, trusted_proxies)) return;
     const key = networkKey(parsed);
     const evidence: BanEvidence = {
       at: this.#deps.clock.now(),

@@ -26,22 +26,40 @@ export interface BucketAnswer {
 }
 
 interface Bucket {
+  readonly key: string;
   tokens: number;
   /** Monotonic time at which `tokens` was true. */
   at: number;
+  /** Its own, as of the last request: keys may differ in them, and the sweep must not judge one by another's. */
+  perMinute: number;
+  burst: number;
+  /** Neighbours in the order of last use. */
+  older: Bucket | null;
+  newer: Bucket | null;
 }
 
 const MINUTE_MS = 60_000;
 /** How many of the longest unused buckets each request looks at to find full ones. */
 const SWEEP_MAX = 4;
+/**
+ * More parties than this at once are a flood. Whoever wants a bucket of his own forgotten has to come from as
+ * many other networks after it, with a request each, and gets one burst for all of them; in that time it would
+ * have filled up anyway unless they send thousands in a second.
+ */
+const KEYS_MAX = 50_000;
 
 export class TokenBuckets {
-  /** In the order of last use: the first is the longest unused. */
   readonly #buckets = new Map<string, Bucket>();
+  /**
+   * The order of last use is a list of its own. A Map keeps an order as well, but finding its first entry steps
+   * over the holes that deleted ones left: 50 us a request in a flood of new keys, instead of less than one.
+   */
+  #oldest: Bucket | null = null;
+  #newest: Bucket | null = null;
   readonly #clock: Clock;
   readonly #keysMax: number;
 
-  constructor(clock: Clock, keysMax = 50_000) {
+  constructor(clock: Clock, keysMax = KEYS_MAX) {
     this.#clock = clock;
     this.#keysMax = keysMax;
   }
@@ -53,14 +71,10 @@ export class TokenBuckets {
   /** Takes a token if there is one. The limits may change between calls: what is over the new burst is lost. */
   take(key: string, limits: BucketLimits): BucketAnswer {
     const now = this.#clock.monotonic();
-    const tokens = this.#tokensOf(this.#buckets.get(key), limits, now);
-    const allowed = tokens >= 1;
-    const left = allowed ? tokens - 1 : tokens;
-    this.#sweep(limits, now);
-    // Deleted and set again, the key goes to the end: that keeps the map in the order of use.
-    this.#buckets.delete(key);
-    if (this.#buckets.size >= this.#keysMax) this.#forgetOldest();
-    this.#buckets.set(key, { tokens: left, at: now });
+    const bucket = this.#use(key, limits, now);
+    const allowed = bucket.tokens >= 1;
+    if (allowed) bucket.tokens--;
+    const left = bucket.tokens;
     const msPerToken = MINUTE_MS / limits.perMinute;
     return {
       allowed,
@@ -71,24 +85,56 @@ export class TokenBuckets {
     };
   }
 
-  #tokensOf(bucket: Bucket | undefined, limits: BucketLimits, now: number): number {
-    if (!bucket) return limits.burst;
-    return Math.min(limits.burst, bucket.tokens + (now - bucket.at) * limits.perMinute / MINUTE_MS);
+  /** The key's bucket, filled up to now and the newest in the order; others make room for it. */
+  #use(key: string, { perMinute, burst }: BucketLimits, now: number): Bucket {
+    const known = this.#buckets.get(key);
+    if (known) this.#unlink(known);
+    const tokens = known ? filled(known, { perMinute, burst }, now) : burst;
+    this.#sweep(now);
+    // Full of strangers: the one that asked longest ago has the fullest bucket, so forgetting it gives least away.
+    if (!known && this.#buckets.size >= this.#keysMax) this.#forget(this.#oldest);
+    const bucket = known ?? { key, tokens, at: now, perMinute, burst, older: null, newer: null };
+    if (!known) this.#buckets.set(key, bucket);
+    bucket.tokens = tokens;
+    bucket.at = now;
+    bucket.perMinute = perMinute;
+    bucket.burst = burst;
+    this.#append(bucket);
+    return bucket;
   }
 
-  #sweep(limits: BucketLimits, now: number): void {
-    let looked = 0;
-    for (const [key, bucket] of this.#buckets) {
-      if (looked++ >= SWEEP_MAX || this.#tokensOf(bucket, limits, now) < limits.burst) return;
-      this.#buckets.delete(key);
+  #sweep(now: number): void {
+    for (let looked = 0; looked < SWEEP_MAX; looked++) {
+      const bucket = this.#oldest;
+      if (!bucket || filled(bucket, bucket, now) < bucket.burst) return;
+      this.#forget(bucket);
     }
   }
 
-  /** Full of strangers: the one that asked longest ago has the fullest bucket, so forgetting it gives least away. */
-  #forgetOldest(): void {
-    for (const key of this.#buckets.keys()) {
-      this.#buckets.delete(key);
-      return;
-    }
+  #forget(bucket: Bucket | null): void {
+    if (!bucket) return;
+    this.#buckets.delete(bucket.key);
+    this.#unlink(bucket);
   }
+
+  #unlink(bucket: Bucket): void {
+    const { older, newer } = bucket;
+    if (older) older.newer = newer;
+    else this.#oldest = newer;
+    if (newer) newer.older = older;
+    else this.#newest = older;
+    bucket.older = bucket.newer = null;
+  }
+
+  #append(bucket: Bucket): void {
+    bucket.older = this.#newest;
+    if (this.#newest) this.#newest.newer = bucket;
+    else this.#oldest = bucket;
+    this.#newest = bucket;
+  }
+}
+
+/** What lies in a bucket by now, at the rate that holds now. */
+function filled(bucket: Bucket, limits: BucketLimits, now: number): number {
+  return Math.min(limits.burst, bucket.tokens + (now - bucket.at) * limits.perMinute / MINUTE_MS);
 }

@@ -104,6 +104,20 @@ async function askEverything(session: Session, url: URL): Promise<void> {
     "/openapi.json",
   ];
   for (const path of paths) assertEquals((await ask(session, path, TEST_TOKEN)).status, 200, path);
+  // The one answer that may show a token is not among the answers.
+  const made = await fetch(`http://127.0.0.1:${session.daemon.apiPort}/v1/tokens`, {
+    method: "POST",
+    body: JSON.stringify({ name: "shop", scopes: ["send"] }),
+    headers: { authorization: `Bearer ${TEST_TOKEN}`, "content-type": "application/json" },
+  });
+  const { id: tokenId, token: apiToken } = await made.json();
+  session.secrets.api_token = apiToken.slice(tokenId.length + 5);
+  assertEquals((await ask(session, "/openapi.json", apiToken)).status, 200);
+  assertEquals((await ask(session, "/v1/messages", apiToken)).status, 403);
+  assertEquals((await ask(session, `/v1/tokens/${apiToken}`, TEST_TOKEN, { method: "DELETE" })).status, 404);
+  assertEquals((await ask(session, "/v1/tokens", TEST_TOKEN)).status, 200);
+  assertEquals((await ask(session, `/v1/tokens/${tokenId}`, TEST_TOKEN, { method: "DELETE" })).status, 200);
+  assertEquals((await ask(session, "/openapi.json", apiToken)).status, 401);
   for (const token of [WRONG_TOKEN, `${TEST_TOKEN}x`, "Basic abc"]) {
     assertEquals((await ask(session, "/v1/messages", token)).status, 401);
   }

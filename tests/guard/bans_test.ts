@@ -36,6 +36,7 @@ async function withBook(options: Options, fn: (b: Bench) => Promise<void> | void
     ban_window: 10 * MINUTE,
     ban_duration: HOUR,
     connection_allowlist: ["127.0.0.0/8", "::1"],
+    trusted_proxies: [],
     ...over,
   };
   let lines = "";
@@ -177,6 +178,15 @@ test("what is no address, and what is allowlisted, is never counted", () =>
     // A reload holds at once, either way.
     config.connection_allowlist = ["2001:db8::8"];
     assertEquals([book.find("2001:db8::8"), book.find("2001:db8::7")?.range], [null, "2001:db8::/64"]);
+  }));
+
+test("a trusted proxy whose client can't be told is not banned for all of them", () =>
+  withBook({ trusted_proxies: ["10.0.0.5"] }, ({ book, offend, config }) => {
+    offend("10.0.0.5", 9);
+    assertEquals(book.size, 0);
+    config.trusted_proxies = [];
+    offend("10.0.0.5", 9);
+    assertEquals(book.find("10.0.0.5")?.range, "10.0.0.5/32");
   }));
 
 test("threshold, window and duration are read anew", () =>

@@ -5,13 +5,11 @@
  */
 
 import { Hono } from "hono";
-import type { TokenBuckets } from "../../guard/token_bucket.ts";
 import { turnAwayBanned } from "./bans.ts";
 import {
   answerProblem,
   authorize,
   identify,
-  limit,
   methodNotAllowed,
   observe,
   recover,
@@ -20,6 +18,7 @@ import {
 import { describe } from "./openapi.ts";
 import { problem } from "./problem.ts";
 import { banRoutes } from "./routes/bans.ts";
+import { limit, type RateLimits } from "./rate_limit.ts";
 import { dkimRoutes } from "./routes/dkim.ts";
 import { domainCheckRoute } from "./routes/domain_check.ts";
 import { domainRoutes } from "./routes/domains.ts";
@@ -31,13 +30,14 @@ import { openapiRoute } from "./routes/openapi.ts";
 import { queueRoutes } from "./routes/queue.ts";
 import { suppressionRoutes } from "./routes/suppressions.ts";
 import { sendRoutes } from "./routes/send.ts";
+import { tokenRoutes } from "./routes/tokens.ts";
 import { unsubscribeRoutes } from "./routes/unsubscribe.ts";
 import { webhookRoutes } from "./routes/webhook.ts";
 import { Turnstile } from "./turnstile.ts";
 import type { ApiEnv, HttpDeps, Route } from "./types.ts";
 
 export interface AppOptions {
-  buckets: TokenBuckets;
+  limits: RateLimits;
   /** Once true, answers close their connection. */
   draining: () => boolean;
 }
@@ -56,6 +56,7 @@ export function routeTable(deps: HttpDeps): Route[] {
     ...queueRoutes(deps),
     ...suppressionRoutes(deps),
     ...banRoutes(deps),
+    ...tokenRoutes(deps),
     ...domainRoutes(deps),
     ...dkimRoutes(deps),
     ...webhookRoutes(deps),
@@ -91,7 +92,7 @@ export function createApp(deps: HttpDeps, options: AppOptions, routes = routeTab
   app.use(observe(deps, options.draining));
   app.use(identify(deps));
   app.use(turnAwayBanned(deps));
-  app.use(limit(deps, options.buckets));
+  app.use(limit(deps, options.limits));
   app.use(authorize(deps));
   for (const route of routes) app.on(route.method, pattern(route.path), withDeadline(deps, route));
   for (const path of methodsByPath(routes).keys()) app.all(pattern(path), (c) => methodNotAllowed(c, deps));

@@ -8,8 +8,10 @@
 import type { MiddlewareHandler } from "hono";
 import { answerProblem } from "./middleware.ts";
 import { problem } from "./problem.ts";
-import type { ApiEnv, HttpDeps } from "./types.ts";
+import type { ApiEnv, HttpDeps, Right } from "./types.ts";
 
+/** With these nobody is let in; an expired token was right once, and is no guess. */
+const POWERLESS: ReadonlySet<Right> = new Set<Right>(["none", "wrong", "expired"]);
 const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 /** As far as a client may count: some read the number into 31 bits. */
 const RETRY_AFTER_SECONDS_MAX = 2 ** 31 - 1;
@@ -18,7 +20,7 @@ const RETRY_AFTER_SECONDS_MAX = 2 ** 31 - 1;
 export function turnAwayBanned(deps: HttpDeps): MiddlewareHandler<ApiEnv> {
   return async (c, next) => {
     const right = c.get("right");
-    if ((right !== "none" && right !== "wrong") || c.get("route")?.access === "open") return await next();
+    if (!POWERLESS.has(right) || c.get("route")?.access === "open") return await next();
     const address = c.get("client");
     const ban = deps.bans.find(address);
     if (ban) {

@@ -18,10 +18,20 @@ export function clientAddress(
   let client = plainAddress(peer);
   if (!forwardedFor || !inRanges(client, trusted)) return client;
   for (const hop of forwardedFor.split(",").slice(-HOPS_MAX).reverse()) {
-    const address = parseAddress(hop.trim());
+    const address = parseAddress(withoutPort(hop.trim()));
     if (!address) return client;
     client = address.text;
     if (!inRanges(address, trusted)) return client;
   }
   return client;
+}
+
+/**
+ * Some proxies write the client's port as well: `192.0.2.1:4711`, `[2001:db8::1]:4711`. It says nothing about who
+ * it is. Without brackets a last group of digits may be part of an IPv6 address, and is taken for that.
+ */
+function withoutPort(hop: string): string {
+  const [, v6, v4] = /^(?:\[([0-9a-f:.]+)\]|(\d+\.\d+\.\d+\.\d+))(?::\d{1,5})?$/i.exec(hop) ?? [];
+  // Brackets are for IPv6 only (RFC 3986 3.2.2).
+  return (v6?.includes(":") ? v6 : v4) ?? hop;
 }

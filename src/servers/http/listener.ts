@@ -12,10 +12,9 @@ import { plainAddress } from "../../base/address.ts";
 import type { Clock } from "../../base/clock.ts";
 import { HTTP_STATUS, messageOf } from "../../base/errors.ts";
 import { isSafeRequestId, newId } from "../../base/id.ts";
-import type { Logger } from "../../base/log.ts";
-import type { Metrics } from "../../base/metrics.ts";
 import { Turns } from "../../base/turns.ts";
 import { problem, problemBody, problemResponse } from "./problem.ts";
+import { Strangers, type StrangersOptions } from "./strangers.ts";
 import type { ApiEnv, HttpConfig, Problem } from "./types.ts";
 
 /** Room for a hundred X-Original-Recipient fields of full length. */
@@ -27,13 +26,17 @@ const LINGER_BYTES = 64 * 2 ** 20;
 
 export type Fetch = (request: Request, env: ApiEnv["Bindings"]) => Response | Promise<Response>;
 
-export interface ListenerOptions {
+export interface ListenerOptions extends StrangersOptions {
   fetch: Fetch;
-  door: "api" | "control";
-  config: () => Pick<HttpConfig, "read_timeout" | "write_timeout" | "idle_timeout" | "handler_timeout">;
-  clock: Clock;
-  log: Logger;
-  metrics: Metrics;
+  config: () => Pick<
+    HttpConfig,
+    | "read_timeout"
+    | "write_timeout"
+    | "idle_timeout"
+    | "handler_timeout"
+    | "rate_limit_exempt"
+    | "trusted_proxies"
+  >;
 }
 
 export interface Listener {
@@ -60,13 +63,15 @@ export function createListener(options: ListenerOptions): Listener {
   server.maxConnections = CONNECTIONS_MAX;
   /** Each open connection with its latest answer; the core counts a connection without a request as busy. */
   const sockets = new Map<Duplex, ServerResponse | null>();
+  const strangers = new Strangers(options, CONNECTIONS_MAX);
   server.on("connection", (socket) => {
+    if (!strangers.admit(socket, socket.remoteAddress)) return socket.destroy();
     sockets.set(socket, null);
     socket.on("close", () => sockets.delete(socket));
   });
   const turns = new Turns(options.clock);
   server.on("close", () => turns.stop());
-  const toHono = honoListener(options, turns);
+  const toHono = honoListener(options, turns, strangers);
   const serve = (incoming: IncomingMessage, outgoing: ServerResponse, expectsContinue: boolean) => {
     sockets.set(incoming.socket, outgoing);
     watchReader(outgoing, options);
@@ -142,7 +147,7 @@ function tell(answer: Problem, requestId: string, peer: string | undefined, opti
 }
 
 /** Hands a parsed request to hono, after what the parser lets through and RFC 9112 does not. */
-function honoListener(options: ListenerOptions, turns: Turns) {
+function honoListener(options: ListenerOptions, turns: Turns, strangers: Strangers) {
   const { door, log } = options;
   const failed = (error: unknown): Response => {
     // node-server's own errors are about the request target and Host; anything else is ours.
@@ -159,7 +164,8 @@ function honoListener(options: ListenerOptions, turns: Turns) {
         const { incoming } = bindings as HttpBindings;
         const wrong = hostProblem(incoming) ?? codingProblem(incoming);
         if (wrong) return bare(wrong, options, incoming);
-        return options.fetch(request, { ...(bindings as HttpBindings), door, expectsContinue, turns });
+        const known = () => strangers.known(incoming.socket);
+        return options.fetch(request, { ...(bindings as HttpBindings), door, expectsContinue, turns, known });
       },
       {
         overrideGlobalObjects: false,

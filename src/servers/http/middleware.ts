@@ -1,15 +1,14 @@
 /**
  * What happens to every request around its handler, one function each, in the order in which app.ts lists them:
- * observe (id, log line, metrics), identify, limit, authorize, and the deadline of the handler itself.
+ * observe (id, log line, metrics), identify, limit (rate_limit.ts), authorize, and the deadline of the handler.
  */
 
 import type { MiddlewareHandler } from "hono";
-import { inRanges, networkKey } from "../../base/address.ts";
 import { messageOf, refusalOf, StoreError } from "../../base/errors.ts";
 import { isSafeRequestId, newId } from "../../base/id.ts";
-import { equalConstantTime } from "../../base/secret.ts";
-import type { TokenBuckets } from "../../guard/token_bucket.ts";
+import { allows } from "../../guard/tokens.ts";
 import { InvalidCursor } from "../../store/mod.ts";
+import type { TokenRecord } from "../../store/types.ts";
 import { clientAddress } from "./client.ts";
 import { invalid, isProblem, problem, problemResponse, refused } from "./problem.ts";
 import type { ApiContext, ApiEnv, HttpDeps, Problem, Right, Route } from "./types.ts";
@@ -17,8 +16,6 @@ import type { ApiContext, ApiEnv, HttpDeps, Problem, Right, Route } from "./type
 type Middleware = MiddlewareHandler<ApiEnv>;
 
 const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
-/** A token longer than this is not one of ours; hashing it would be work for a stranger. */
-const TOKEN_CHARS_MAX = 1024;
 
 /** Turns a problem into this request's response, and counts it. */
 export function answerProblem(c: ApiContext, deps: HttpDeps, found: Problem): Response {
@@ -86,6 +83,7 @@ export function observe(deps: HttpDeps, draining: () => boolean): Middleware {
       status,
       duration_ms: Math.round(tookMs),
       client,
+      token_id: c.get("token")?.id,
     });
   };
 }
@@ -93,82 +91,75 @@ export function observe(deps: HttpDeps, draining: () => boolean): Middleware {
 /** Finds out by what right the request comes. A token in the query is never looked at (RFC 6750 2.3). */
 export function identify(deps: HttpDeps): Middleware {
   return async (c, next) => {
-    c.set("right", rightOf(c, deps));
+    const { right, token = null } = rightOf(c, deps);
+    c.set("right", right);
+    c.set("token", token);
+    if (right === "configured" || right === "token") c.env.known();
     await next();
   };
 }
 
-/** A header that is there decides alone: a wrong token is not made good by a signature, so that mistakes show. */
-function rightOf(c: ApiContext, deps: HttpDeps): Right {
-  if (c.env.door === "control") return "control";
+/**
+ * The one place that decides what a request's right is. A header that is there decides alone: a wrong token is
+ * not made good by a signature, so that mistakes show.
+ */
+function rightOf(c: ApiContext, deps: HttpDeps): { right: Right; token?: TokenRecord } {
+  if (c.env.door === "control") return { right: "control" };
   const header = c.req.header("authorization");
   if (header !== undefined) {
-    const token = /^Bearer +(\S+) *$/i.exec(header)?.[1];
-    const ours = deps.config().bearer_token;
-    const right = token !== undefined && ours !== undefined && token.length <= TOKEN_CHARS_MAX &&
-      equalConstantTime(token, ours);
-    return right ? "token" : "wrong";
+    const text = /^Bearer +(\S+) *$/i.exec(header)?.[1];
+    if (text === undefined) return { right: "wrong" };
+    const identity = deps.tokens.identify(text);
+    return "record" in identity ? { right: identity.kind, token: identity.record } : { right: identity.kind };
   }
   const url = new URL(c.req.url);
-  if (c.get("route")?.access !== "signed" || !url.searchParams.has("signature")) return "none";
-  return deps.verifySignedPath(url.pathname, url.searchParams, deps.clock.now()) ? "signature" : "wrong";
+  if (c.get("route")?.access !== "signed" || !url.searchParams.has("signature")) return { right: "none" };
+  const isGood = deps.verifySignedPath(url.pathname, url.searchParams, deps.clock.now());
+  return { right: isGood ? "signature" : "wrong" };
 }
 
-/** The limit by address for whoever has no right: guessing tokens and looking around cost the same. */
-export function limit(deps: HttpDeps, buckets: TokenBuckets): Middleware {
-  return async (c, next) => {
-    const right = c.get("right");
-    const free = right !== "none" && right !== "wrong" || c.get("route")?.access === "open";
-    const config = deps.config();
-    const client = c.get("client");
-    if (free || inRanges(client, config.rate_limit_exempt)) return await next();
-    const bucket = buckets.take(networkKey(client), {
-      perMinute: config.rate_limit_per_minute,
-      burst: config.rate_limit_burst,
-    });
-    const headers = {
-      "x-ratelimit-limit": String(bucket.perMinute),
-      "x-ratelimit-remaining": String(bucket.remaining),
-      "x-ratelimit-reset": String(Math.ceil((deps.clock.now() + bucket.fullInMs) / 1000)),
-    };
-    if (bucket.allowed) {
-      await next();
-      // After the handler, because only then there is a response to carry them.
-      for (const [name, value] of Object.entries(headers)) c.res.headers.set(name, value);
-      return;
-    }
-    deps.metrics.rateLimitHits.inc();
-    const retryAfter = String(Math.max(1, Math.ceil(bucket.nextInMs / 1000)));
-    return answerProblem(
-      c,
-      deps,
-      problem("rate_limited", "Too many requests without a valid token from this address", {
-        headers: { ...headers, "retry-after": retryAfter },
-      }),
-    );
-  };
-}
-
-/** 401 where a token is needed and none or a wrong one came; 403 where a signed URL is not good (any more). */
+/**
+ * 401 where a token is needed and none or a wrong one came; 403 where a signed URL is not good (any more), or
+ * where the token lacks the route's scope (RFC 6750 3.1).
+ */
 export function authorize(deps: HttpDeps): Middleware {
   return async (c, next) => {
-    const route = c.get("route");
-    const right = c.get("right");
-    const free = !route || route.access === "open" || route.access === "public";
-    if (free || (right !== "none" && right !== "wrong")) return await next();
-    if (right === "wrong" && c.req.header("authorization") === undefined) {
-      return answerProblem(c, deps, problem("forbidden", "The URL's signature is wrong or has expired"));
-    }
-    const challenge = right === "wrong"
-      ? 'Bearer realm="gomail", error="invalid_token"'
-      : 'Bearer realm="gomail"';
-    const message = right === "wrong" ? "The token is not valid" : "A token is needed: Authorization: Bearer";
-    return answerProblem(
-      c,
-      deps,
-      problem("unauthorized", message, { headers: { "www-authenticate": challenge } }),
-    );
+    const found = refusalOfRight(c);
+    return found ? answerProblem(c, deps, found) : await next();
   };
+}
+
+function refusalOfRight(c: ApiContext): Problem | null {
+  // No scope is no need of a token: an open or public route, or none at all.
+  const scope = c.get("route")?.scope;
+  if (scope === undefined) return null;
+  const challenge = 'Bearer realm="gomail"';
+  const deny = (type: "unauthorized" | "forbidden", message: string, challenge: string) =>
+    problem(type, message, { headers: { "www-authenticate": challenge } });
+  switch (c.get("right")) {
+    case "none":
+      return deny("unauthorized", "A token is needed: Authorization: Bearer", challenge);
+    case "wrong":
+      if (c.req.header("authorization") === undefined) {
+        return problem("forbidden", "The URL's signature is wrong or has expired");
+      }
+      return deny("unauthorized", "The token is not valid", `${challenge}, error="invalid_token"`);
+    case "expired":
+      return deny(
+        "unauthorized",
+        "The token has expired",
+        `${challenge}, error="invalid_token", error_description="The token has expired"`,
+      );
+    case "token":
+      if (scope === "any" || allows(c.get("token")?.scopes ?? [], scope)) return null;
+      return deny(
+        "forbidden",
+        `The token lacks the scope ${scope}`,
+        `${challenge}, error="insufficient_scope", scope="${scope}"`,
+      );
+    default:
+      return null;
+  }
 }
 
 /**

@@ -10,11 +10,11 @@ import { messageOf } from "../../base/errors.ts";
 import { keepAccepting } from "../../base/keep_accepting.ts";
 import { canServeHttpOnUnixSockets } from "../../base/runtime.ts";
 import { Turns } from "../../base/turns.ts";
-import { TokenBuckets } from "../../guard/token_bucket.ts";
 import { createApp } from "./app.ts";
 import { bindControlSocket } from "./control_socket.ts";
 import { createListener, type Listener } from "./listener.ts";
 import { createMetricsApp } from "./metrics_app.ts";
+import { RateLimits } from "./rate_limit.ts";
 import type { ApiEnv, HttpDeps } from "./types.ts";
 import { serveOnUnixSocket } from "./unix_server.ts";
 
@@ -66,7 +66,7 @@ class Door implements HttpDoor {
   constructor(deps: HttpDeps) {
     this.#deps = deps;
     const draining = () => this.#draining;
-    const app = createApp(deps, { buckets: new TokenBuckets(deps.clock), draining });
+    const app = createApp(deps, { limits: new RateLimits(deps.clock), draining });
     const common = { config: deps.config, clock: deps.clock, log: deps.log, metrics: deps.metrics };
     this.#serveControl = (path) => {
       const serve = (request: Request, env: ApiEnv["Bindings"]) => app.fetch(request, env);

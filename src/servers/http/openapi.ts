@@ -23,12 +23,15 @@ const ALWAYS: HttpErrorType[] = [
   "timeout",
 ];
 
-const SECURITY: Record<Route["access"], Json[]> = {
-  open: [],
-  public: [],
-  token: [{ bearer: [] }],
-  signed: [{ bearer: [] }, { expires: [], signature: [] }],
-};
+/** Of these, what only a token can be the reason of. */
+const TOKEN_ERRORS: HttpErrorType[] = ["unauthorized", "forbidden"];
+
+/** A bearer scheme's list names roles in OpenAPI 3.1 (4.8.30); ours are the scopes of tokens. */
+function securityOf(route: Route): Json[] {
+  if (route.access === "open" || route.access === "public") return [];
+  const bearer = { bearer: route.scope === "any" ? [] : [route.scope] };
+  return route.access === "signed" ? [bearer, { expires: [], signature: [] }] : [bearer];
+}
 
 function schemaOf(schema: ZodType, io: "input" | "output"): Json {
   // `$schema` belongs to whole documents; OpenAPI 3.1 already means draft 2020-12.
@@ -53,7 +56,12 @@ export function describe(routes: readonly Route[], version: string): Json {
     components: {
       schemas: { Error: schemaOf(errorSchema, "output") },
       securitySchemes: {
-        bearer: { type: "http", scheme: "bearer" },
+        bearer: {
+          type: "http",
+          scheme: "bearer",
+          description: "bearer_token, which may do everything, or a token of /v1/tokens that has the scope " +
+            "named by the operation; the scope admin has all others",
+        },
         expires: { type: "apiKey", in: "query", name: "expires" },
         signature: { type: "apiKey", in: "query", name: "signature" },
       },
@@ -65,7 +73,7 @@ function operation(route: Route): Json {
   return {
     summary: route.summary,
     operationId: operationId(route),
-    security: SECURITY[route.access],
+    security: securityOf(route),
     ...(route.parameters && { parameters: route.parameters.flatMap(parametersOf) }),
     ...(route.body && { requestBody: { required: true, content: contentOf(route.body) } }),
     responses: { ...answersOf(route), ...errorsOf(route) },
@@ -116,7 +124,7 @@ function answersOf(route: Route): Json {
 
 /** Health asks for nothing and so can fail at nothing; everything else shares the common errors. */
 function errorsOf(route: Route): Json {
-  const always = route.access === "public" ? ALWAYS.filter((type) => type !== "unauthorized") : ALWAYS;
+  const always = ALWAYS.filter((type) => route.access !== "public" || !TOKEN_ERRORS.includes(type));
   const types = [...new Set([...route.errors, ...(route.access === "open" ? [] : always)])];
   return Object.fromEntries(
     types.sort((a, b) => HTTP_STATUS[a] - HTTP_STATUS[b]).map((type) => [HTTP_STATUS[type], {

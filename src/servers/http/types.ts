@@ -15,10 +15,11 @@ import type { Turns } from "../../base/turns.ts";
 import type { Config } from "../../config/schema.ts";
 import type { EventFeed } from "../../events/feed.ts";
 import type { BanBook } from "../../guard/bans.ts";
+import type { TokenBook } from "../../guard/tokens.ts";
 import type { InboundFlow } from "../../inbound/types.ts";
 import type { SuppressionFlow } from "../../outbound/suppressions.ts";
 import type { CheckDomain, DkimFlow, OutboundFlow } from "../../outbound/types.ts";
-import type { JobAction, JobFilter, Store } from "../../store/types.ts";
+import type { JobAction, JobFilter, Store, TokenRecord, TokenScope } from "../../store/types.ts";
 
 export type HttpConfig = Pick<
   Config,
@@ -102,6 +103,7 @@ export interface HttpDeps {
   /** Each rejects when the change can't be kept; then nothing has changed. */
   webhookSecrets: Record<"rotate" | "retire" | "cancel", () => Promise<SecretChange>>;
   bans: BanBook;
+  tokens: TokenBook;
   /** The n-th attachment as the webhook's payload counts them, from 0. */
   attachment: (messageId: string, n: number) => Promise<AttachmentContent | null>;
   verifySignedPath: (path: string, query: URLSearchParams, nowMs: number) => boolean;
@@ -124,8 +126,8 @@ export interface Problem {
   headers?: Record<string, string> | undefined;
 }
 
-/** What allowed the request; "none" and "wrong" did not. */
-export type Right = "control" | "token" | "signature" | "none" | "wrong";
+/** What allowed the request: the control socket, bearer_token, a token of the list, a signed URL; the last three did not. */
+export type Right = "control" | "configured" | "token" | "signature" | "none" | "wrong" | "expired";
 
 export interface ApiEnv {
   Bindings: HttpBindings & {
@@ -134,6 +136,8 @@ export interface ApiEnv {
     expectsContinue: boolean;
     /** The listener's: all bodies read there take turns. */
     turns: Turns;
+    /** To be called when a valid token came: its connection is no stranger's any more. */
+    known(): void;
   };
   Variables: {
     requestId: string;
@@ -146,6 +150,8 @@ export interface ApiEnv {
     allow: string[];
     route: Route | null;
     right: Right;
+    /** The one that came with the request, also when it has expired; never one that was wrong. */
+    token: TokenRecord | null;
     /** Aborts when nobody waits for the handler's answer any more. */
     signal: AbortSignal;
   };
@@ -160,13 +166,11 @@ export interface Answer {
   media?: string;
 }
 
-export interface Route {
+interface RouteBase {
   method: "GET" | "POST" | "DELETE";
   /** As OpenAPI writes it: `/v1/messages/{id}`. */
   path: string;
   summary: string;
-  /** open: no token and no rate limit; public: no token, but limited; signed: a signed URL will do as well. */
-  access: "open" | "public" | "token" | "signed";
   parameters?: { in: "path" | "query" | "header"; schema: ZodObject }[];
   /** Media type -> schema; null for bytes. */
   body?: Record<string, ZodType | null>;
@@ -175,3 +179,14 @@ export interface Route {
   errors: readonly HttpErrorType[];
   handle(c: ApiContext): Promise<Response | Problem> | Response | Problem;
 }
+
+/**
+ * Every route says who may ask, and none can forget it. open: no token and no rate limit; public: no token, but
+ * limited; signed: a signed URL will do as well. `scope` is what a token must have; "any" takes every valid one.
+ */
+export type Route =
+  & RouteBase
+  & ({ access: "open" | "public"; scope?: never } | {
+    access: "token" | "signed";
+    scope: TokenScope | "any";
+  });

@@ -27,7 +27,7 @@ export function serveOnUnixSocket(path: string, app: Fetch, turns: Turns): UnixS
       socket: {},
     });
     const outgoing = { writeContinue() {}, destroy() {} };
-    const env = { incoming, outgoing, door: "control", expectsContinue: false, turns };
+    const env = { incoming, outgoing, door: "control", expectsContinue: false, turns, known() {} };
     // The app's own view of a node request is this narrow; body.ts and stored_bytes.ts are all that look at it.
     return await app(request, env as unknown as ApiEnv["Bindings"]);
   });

@@ -27,6 +27,8 @@ import type {
   Store,
   SuppressionReason,
   SuppressionRecord,
+  TokenRecord,
+  TokenUse,
 } from "../../../src/store/types.ts";
 
 export const ID = "01JZ0000000000000000000000";
@@ -256,6 +258,8 @@ export class FakeStore implements Partial<Store> {
   readonly jobQueries: [JobFilter, PageQuery][] = [];
   readonly suppressions = new Map<string, SuppressionRecord>();
   readonly suppressionQueries: [{ address?: string; reason?: SuppressionReason }, PageQuery][] = [];
+  readonly tokens = new Map<string, TokenRecord>();
+  readonly tokenUses: TokenUse[][] = [];
   readonly attempts: AttemptRecord[] = [];
   /** What listJobs() answers; the id of a filter is looked for in it. */
   jobs: JobRecord[] = [job];
@@ -303,6 +307,25 @@ export class FakeStore implements Partial<Store> {
 
   removeSuppression(address: string): Promise<boolean> {
     return Promise.resolve(this.suppressions.delete(address));
+  }
+
+  listTokens(): Promise<TokenRecord[]> {
+    return Promise.resolve([...this.tokens.values()]);
+  }
+
+  addToken(token: TokenRecord): Promise<boolean> {
+    if (this.error) return Promise.reject(this.error);
+    this.tokens.set(token.id, { ...token });
+    return Promise.resolve(true);
+  }
+
+  removeToken(id: string): Promise<boolean> {
+    return this.error ? Promise.reject(this.error) : Promise.resolve(this.tokens.delete(id));
+  }
+
+  usedTokens(uses: TokenUse[]): Promise<void> {
+    this.tokenUses.push(uses);
+    return Promise.resolve();
   }
 }
 

@@ -11,6 +11,7 @@ import { createLogger } from "../../../src/base/log.ts";
 import { createMetrics } from "../../../src/base/metrics.ts";
 import { BanBook, type BanConfig } from "../../../src/guard/bans.ts";
 import { signPath, verifySignedPath } from "../../../src/events/signed_url.ts";
+import { TokenBook } from "../../../src/guard/tokens.ts";
 import { createSuppressionFlow } from "../../../src/outbound/suppressions.ts";
 import {
   createHttpDoor,
@@ -140,6 +141,12 @@ function fakeDeps(config: HttpConfig & BanConfig, lines: string[]) {
     testWebhook: () => Promise.resolve([]),
     webhookSecrets: { rotate: noSecrets, retire: noSecrets, cancel: noSecrets },
     bans,
+    tokens: new TokenBook({
+      store: store as unknown as Store,
+      configured: () => config.bearer_token,
+      clock: systemClock,
+      log,
+    }),
     verifySignedPath: (path, query, now) => verifySignedPath(URL_KEY, path, query, now),
     health: () => Promise.resolve({ status: "healthy", ready: true, checks: { store: { status: "ok" } } }),
     clock: systemClock,
@@ -190,6 +197,7 @@ export async function withDoor(
   } finally {
     await door.close();
     await fakes.bans.stop();
+    await deps.tokens.close();
     await Deno.remove(dir, { recursive: true });
   }
 }

@@ -2,8 +2,8 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { HTTP_STATUS } from "../../../src/base/errors.ts";
-import { TokenBuckets } from "../../../src/guard/token_bucket.ts";
 import { createApp, routeTable } from "../../../src/servers/http/app.ts";
+import { RateLimits } from "../../../src/servers/http/rate_limit.ts";
 import { test } from "../../support/test.ts";
 import { withDoor } from "./harness.ts";
 
@@ -29,7 +29,7 @@ test("Each route is in the description, and the other way round", () =>
     const described = Object.entries(document.paths).flatMap(([path, operations]) =>
       Object.keys(operations).map((method) => `${method.toUpperCase()} ${path}`)
     );
-    const app = createApp(h.deps, { buckets: new TokenBuckets(h.deps.clock), draining: () => false });
+    const app = createApp(h.deps, { limits: new RateLimits(h.deps.clock), draining: () => false });
     const registered = app.routes.filter((route) => route.method !== "ALL")
       .map((route) => `${route.method} ${route.path.replace(/:(\w+)/g, "{$1}")}`);
     assertEquals(described.sort(), [...new Set(registered)].sort());

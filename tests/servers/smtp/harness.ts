@@ -38,6 +38,7 @@ export function doorConfig(over: Partial<HarnessConfig> = {}): HarnessConfig {
     max_connections_per_ip: 10,
     max_total_connections: 100,
     throttle_connections_per_minute: 1000,
+    trusted_proxies: [],
     connection_allowlist: LOOPBACK,
     ban_threshold: 5,
     ban_window: 600_000,

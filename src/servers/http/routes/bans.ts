@@ -20,6 +20,7 @@ function listRoute({ bans }: HttpDeps): Route {
     path: "/v1/bans",
     summary: "Bans in force, newest first, with their evidence",
     access: "token",
+    scope: "admin",
     parameters: [{ in: "query", schema: banQuery }],
     answers: { 200: { description: "A page of bans", schema: pageOf(banSchema) } },
     errors: ["validation_error"],
@@ -40,6 +41,7 @@ function addRoute(deps: HttpDeps): Route {
     path: "/v1/bans",
     summary: "Bans an address or a network, in place of an earlier ban of it",
     access: "token",
+    scope: "admin",
     body: { "application/json": banBody },
     answers: {
       200: { description: "It was banned already: the new ban took its place", schema: banAddedSchema },
@@ -66,6 +68,7 @@ function removeRoute({ bans }: HttpDeps): Route {
     path: "/v1/bans/{range}",
     summary: "Lifts a ban and forgets its history; the slash is written %2F",
     access: "token",
+    scope: "admin",
     parameters: [{
       in: "path",
       schema: z.object({

@@ -12,6 +12,7 @@ export function domainCheckRoute(deps: HttpDeps): Route {
     path: "/v1/domains/{domain}/check",
     summary: "Compares MX, SPF, DKIM, DMARC and PTR with what they should be",
     access: "token",
+    scope: "read",
     parameters: [{ in: "path", schema: z.object({ domain: z.string() }) }],
     answers: { 200: { description: "What was found, good and bad", schema: domainCheckSchema } },
     errors: ["validation_error", "not_found"],

@@ -15,6 +15,7 @@ export function eventRoutes(deps: HttpDeps): Route[] {
     path: "/v1/events",
     summary: "Events, oldest first, as their webhooks have them",
     access: "token",
+    scope: "read",
     parameters: [{ in: "query", schema: eventQuery }],
     answers: { 200: { description: "A page of events, and where to go on", schema: eventPage } },
     errors: ["validation_error"],

@@ -39,6 +39,7 @@ export function inboundRoutes(deps: HttpDeps, turnstile: Turnstile): Route[] {
       ? "Old name of /mail/inbound"
       : "Hands a mail in; 200 means that it is durable",
     access: "token",
+    scope: "inbound",
     parameters: [{ in: "header", schema: originalHeaders }],
     body: { [RFC822]: null, [JSON_TYPE]: inboundBody },
     answers: { 200: { description: "Stored and owed", schema: inboundAnswer } },

@@ -11,6 +11,7 @@ export function openapiRoute(describe: () => Record<string, unknown>): Route {
     path: "/openapi.json",
     summary: "This description",
     access: "token",
+    scope: "any",
     answers: { 200: { description: "OpenAPI 3.1", media: "application/json" } },
     errors: [],
     handle: () => json(text ??= describe()),

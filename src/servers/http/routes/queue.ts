@@ -32,6 +32,7 @@ function listRoute(deps: HttpDeps): Route {
     path: "/v1/queue",
     summary: "Jobs, newest first",
     access: "token",
+    scope: "read",
     parameters: [{ in: "query", schema: jobQuery }],
     answers: { 200: { description: "A page of jobs", schema: pageOf(jobSchema) } },
     errors: ["validation_error"],
@@ -51,6 +52,7 @@ function showRoute(deps: HttpDeps): Route {
     path: "/v1/queue/{id}",
     summary: "One job and the attempts made on it, with what was said in each",
     access: "token",
+    scope: "read",
     parameters: [{ in: "path", schema: z.object({ id: z.string() }) }],
     answers: { 200: { description: "The job", schema: jobWithAttemptsSchema } },
     errors: ["not_found"],
@@ -78,6 +80,7 @@ function actionRoute(deps: HttpDeps, action: typeof jobActions[number]): Route {
     path: `/v1/queue/${action}`,
     summary: SUMMARIES[action],
     access: "token",
+    scope: "admin",
     body: { "application/json": jobActionBody },
     answers: {
       200: { description: "How many", schema: z.object({ matched: z.int(), dry_run: z.boolean() }) },

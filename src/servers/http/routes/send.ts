@@ -55,6 +55,7 @@ function sendRoute(deps: HttpDeps, outbound: OutboundFlow, turnstile: Turnstile)
     path: "/mail/send",
     summary: "Sends a mail; 202 means that it is durable and owed",
     access: "token",
+    scope: "send",
     parameters: [{ in: "header", schema: sendHeaders }, { in: "query", schema: rawSendQuery }],
     body: { [JSON_TYPE]: sendBody, [RFC822]: null },
     answers: {
@@ -167,6 +168,7 @@ function cancelRoute(outbound: OutboundFlow): Route {
     path: "/v1/messages/{id}/cancel",
     summary: "Gives up what is not sent yet of an outbound message",
     access: "token",
+    scope: "send",
     parameters: [{ in: "path", schema: z.object({ id: z.string() }) }],
     answers: { 200: { description: "How many recipients", schema: cancelAnswer } },
     errors: ["not_found"],

@@ -33,6 +33,7 @@ export function batchRoute(deps: HttpDeps, outbound: OutboundFlow, turnstile: Tu
     path: "/mail/send/batch",
     summary: "Sends up to 100 mails, each with a result of its own",
     access: "token",
+    scope: "send",
     parameters: [{ in: "header", schema: batchHeaders }],
     body: { [JSON_TYPE]: batchBody },
     answers: { 202: { description: "A result for each message, in their order", schema: batchAnswer } },

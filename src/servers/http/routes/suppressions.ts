@@ -26,6 +26,7 @@ function listRoute(deps: HttpDeps): Route {
     path: "/v1/suppressions",
     summary: "Addresses that are not written to, newest first",
     access: "token",
+    scope: "read",
     parameters: [{ in: "query", schema: suppressionQuery }],
     answers: { 200: { description: "A page of addresses", schema: pageOf(suppressionSchema) } },
     errors: ["validation_error"],
@@ -45,6 +46,7 @@ function addRoute(deps: HttpDeps): Route {
     path: "/v1/suppressions",
     summary: "Writes to one more address no longer",
     access: "token",
+    scope: "admin",
     body: { "application/json": suppressionBody },
     answers: {
       200: { description: "It is in the list already", schema: suppressionSchema },
@@ -78,6 +80,7 @@ function removeRoute(deps: HttpDeps): Route {
     path: "/v1/suppressions/{address}",
     summary: "Writes to an address again",
     access: "token",
+    scope: "admin",
     parameters: [{ in: "path", schema: z.object({ address: z.string() }) }],
     answers: { 200: { description: "Removed", schema: z.object({ status: z.literal("removed") }) } },
     errors: ["not_found"],
