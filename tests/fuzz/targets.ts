@@ -13,6 +13,7 @@ export const TARGETS: ReadonlyMap<string, Load> = new Map<string, Load>([
   ["report", () => import("./targets/report.ts")],
   ["config", () => import("./targets/config.ts")],
   ["http", () => import("./targets/http.ts")],
+  ["queue", () => import("./targets/queue.ts")],
   ["webhook", () => import("./targets/webhook.ts")],
   ["dns", () => import("./targets/dns.ts")],
   ["smtp_client", () => import("./targets/smtp_client.ts")],
