@@ -8,6 +8,7 @@ export const TARGETS: ReadonlyMap<string, Load> = new Map<string, Load>([
   ["smtp", () => import("./targets/smtp.ts")],
   ["data_reader", () => import("./targets/data_reader.ts")],
   ["address", () => import("./targets/address.ts")],
+  ["small_parsers", () => import("./targets/small_parsers.ts")],
   ["header", () => import("./targets/header.ts")],
   ["mime", () => import("./targets/mime.ts")],
   ["report", () => import("./targets/report.ts")],
