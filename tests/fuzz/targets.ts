@@ -16,6 +16,7 @@ export const TARGETS: ReadonlyMap<string, Load> = new Map<string, Load>([
   ["http", () => import("./targets/http.ts")],
   ["queue", () => import("./targets/queue.ts")],
   ["webhook", () => import("./targets/webhook.ts")],
+  ["receiver", () => import("./targets/receiver.ts")],
   ["dns", () => import("./targets/dns.ts")],
   ["smtp_client", () => import("./targets/smtp_client.ts")],
   ["authenticate", () => import("./targets/authenticate.ts")],
