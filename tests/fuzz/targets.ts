@@ -6,6 +6,7 @@ type Load = () => Promise<{ open: () => FuzzTarget | Promise<FuzzTarget> }>;
 
 export const TARGETS: ReadonlyMap<string, Load> = new Map<string, Load>([
   ["smtp", () => import("./targets/smtp.ts")],
+  ["smtp_socket", () => import("./targets/smtp_socket.ts")],
   ["data_reader", () => import("./targets/data_reader.ts")],
   ["address", () => import("./targets/address.ts")],
   ["small_parsers", () => import("./targets/small_parsers.ts")],
