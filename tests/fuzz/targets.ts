@@ -14,6 +14,7 @@ export const TARGETS: ReadonlyMap<string, Load> = new Map<string, Load>([
   ["mime", () => import("./targets/mime.ts")],
   ["report", () => import("./targets/report.ts")],
   ["config", () => import("./targets/config.ts")],
+  ["reload", () => import("./targets/reload.ts")],
   ["http", () => import("./targets/http.ts")],
   ["queue", () => import("./targets/queue.ts")],
   ["webhook", () => import("./targets/webhook.ts")],
