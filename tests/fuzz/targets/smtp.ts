@@ -232,7 +232,7 @@ const impatience = property(
     input,
     session,
     cuts,
-    injected: fc.constantFrom("", "RSET\r\n", "MAIL FROM:<x@y.example>\r\n"),
+    injected: fc.constantFrom("", "QUI", "RSET\r\n", "MAIL FROM:<x@y.example>\r\n"),
   }),
   async ({ input, session, cuts, injected }) => {
     // Everything at once, and behind each STARTTLS what somebody on the way would like to be heard inside TLS.
@@ -253,6 +253,12 @@ const impatience = property(
       conversation.feed(latin1(injected));
       conversation.secured({ version: "x", cipher: "y" });
       assertEquals([recorder.out, recorder.dialogue.mail, conversation.phase], [answered, null, "command"]);
+      conversation.feed(latin1("NOOP\r\n"));
+      assertMatch(
+        recorder.out.slice(answered.length),
+        /^(?:250|421) [^\r\n]*\r\n$/,
+        "more than what was asked in TLS",
+      );
     }
     await until(recorder);
     checkSafe(sent, { recorder, out: recorder.out });
