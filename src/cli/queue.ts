@@ -88,11 +88,17 @@ function filters({ flags }: Invocation): Record<string, string> {
   return given;
 }
 
+/** Ids, each an argument or with commas between them, as in a query of the API. */
+function idsOf({ args }: Invocation): string[] {
+  return args.flatMap((arg) => arg.split(","));
+}
+
 /** Newest first, as the API has it. */
 async function runList(invocation: Invocation): Promise<number> {
-  const { flags, args } = invocation;
+  const { flags } = invocation;
+  const ids = idsOf(invocation);
   const query = {
-    ...(args.length > 0 && { ids: args.join(",") }),
+    ...(ids.length > 0 && { ids: ids.join(",") }),
     ...filters(invocation),
     limit: numberOf(flags, "limit"),
     cursor: valueOf(flags, "cursor"),
@@ -169,7 +175,7 @@ function action(verb: "hold" | "release" | "retry" | "drop", past: string, summa
       }
       const isDryRun = isOn(flags, "dry-run");
       const body = {
-        ...(args.length > 0 && { ids: args }),
+        ...(args.length > 0 && { ids: idsOf(invocation) }),
         ...chosen,
         ...(isAll && { all: true }),
         ...(isDryRun && { dry_run: true }),

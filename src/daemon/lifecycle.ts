@@ -26,7 +26,7 @@ export interface RunOptions {
 }
 
 /** Read once at the start; a changed value is named at reload and waits for a restart. */
-const RESTART_KEYS: readonly ConfigKey[] = [
+export const RESTART_KEYS: readonly ConfigKey[] = [
   "port",
   "listen_address",
   "mode",
@@ -71,7 +71,12 @@ function applicable(old: Config, fresh: Config): { config: Config; waiting: Conf
   return { config: { ...fresh, ...kept } as Config, waiting };
 }
 
-async function reload(daemon: Daemon, options: RunOptions, log: RootLogger): Promise<void> {
+/** What SIGHUP does: all of a config that is right, or none of it. */
+export async function reload(
+  daemon: Pick<Daemon, "config" | "reload">,
+  options: Pick<RunOptions, "reload">,
+  log: RootLogger,
+): Promise<void> {
   const result = options.reload();
   logWarnings(log, result);
   if (!result.ok) {

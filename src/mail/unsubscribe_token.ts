@@ -8,7 +8,8 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
 import type { VerpPlace } from "./verp.ts";
 
-const PATTERN = /^([0-7][0-9a-hjkmnp-tv-z]{25})-([0-9a-z]{1,4})-([0-9a-f]{24})$/;
+/** No zeros in front of a number: what is signed has one spelling. */
+const PATTERN = /^([0-7][0-9a-hjkmnp-tv-z]{25})-(0|[1-9a-z][0-9a-z]{0,3})-([0-9a-f]{24})$/;
 
 function macOf(keyHex: string, id: string, index: number): string {
   const mac = createHmac("sha256", Uint8Array.fromHex(keyHex)).update(`unsubscribe\n${id}\n${index}`);

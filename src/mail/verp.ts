@@ -18,7 +18,8 @@ export interface VerpPlace {
 }
 
 const PREFIX = "bounces+";
-const PATTERN = /^bounces\+([0-7][0-9a-hjkmnp-tv-z]{25})-([0-9a-z]{1,4})-([0-9a-f]{12})@/;
+/** No zeros in front of a number: what is signed has one spelling. */
+const PATTERN = /^bounces\+([0-7][0-9a-hjkmnp-tv-z]{25})-(0|[1-9a-z][0-9a-z]{0,3})-([0-9a-f]{12})@/;
 const IN_TEXT = /\bbounces\+[0-7][0-9a-hjkmnp-tv-z]{25}-[0-9a-z]{1,4}-[0-9a-f]{12}@[a-z0-9.-]{1,253}/gi;
 
 function macOf(keyHex: string, messageId: string, index: number): string {

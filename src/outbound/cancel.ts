@@ -32,12 +32,13 @@ export async function drop(deps: CancelDeps, filter: JobFilter, dryRun: boolean)
   const now = deps.clock.now();
   if (dryRun) return await deps.store.actOnJobs("drop", filter, now, true);
   let count = 0;
+  // Webhooks first: those that tell of the sends dropped here were not there to be chosen.
+  if (filter.carrier !== "smtp") {
+    count += await deps.store.actOnJobs("drop", { ...filter, carrier: "webhook" }, now, false);
+  }
   if (filter.carrier !== "webhook") {
     const states = filter.state === undefined ? DROPPABLE : DROPPABLE.filter((s) => s === filter.state);
     count += await dropSends(deps, filter, states);
-  }
-  if (filter.carrier !== "smtp") {
-    count += await deps.store.actOnJobs("drop", { ...filter, carrier: "webhook" }, now, false);
   }
   return count;
 }

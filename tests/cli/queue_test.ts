@@ -63,6 +63,17 @@ test("queue hold, release, retry and drop act by id or filter, and say how many"
     },
   ));
 
+test("ids with commas between them are several to the list and to the four alike", () =>
+  withDaemon(
+    ({ method }) => Response.json(method === "GET" ? { items: [], next_cursor: null } : { matched: 3 }),
+    async ({ asked, run }) => {
+      await run("queue list a,b c");
+      assertEquals(new URL(asked[0]!.path, "http://x").searchParams.get("ids"), "a,b,c");
+      await run("queue drop a,b c");
+      assertEquals(asked[1]!.body, { ids: ["a", "b", "c"] });
+    },
+  ));
+
 test("each of the four can count first", () =>
   withDaemon(() => Response.json({ matched: 5, dry_run: true }), async ({ asked, run }) => {
     for (const [verb, past] of [["hold", "held"], ["release", "released"], ["retry", "made due"]]) {

@@ -67,6 +67,21 @@ testBoth(
 );
 
 testBoth(
+  "The webhooks that tell of dropped mail are not dropped with it",
+  (store) =>
+    withWorld(async ({ send, flow }) => {
+      const { id } = queued(await send({ to: ["ann@there.test", "bob@there.test"] }));
+      const counted = await flow.drop({}, true);
+      assertEquals(await flow.drop({}, false), counted);
+      const { items } = await store.listJobs({ messageId: id, event: "mail.dropped" }, { limit: 10 });
+      assertEquals(items.map(({ carrier, state }) => [carrier, state]), [
+        ["webhook", "pending"],
+        ["webhook", "pending"],
+      ]);
+    }, { store, clock: systemClock }),
+);
+
+testBoth(
   "A large raw message is stored from its file, and an unsubscribe is told once",
   (store) =>
     withWorld(async ({ sendRaw, flow }) => {

@@ -34,6 +34,13 @@ test("A token reads back, and only with our key, unchanged", () => {
   }
 });
 
+test("A number with zeros in front is no other spelling of a token, nor of a return path", () => {
+  const place = { messageId: ID, index: 7 };
+  const padded = (text: string) => text.replace("-7-", "-07-");
+  assertEquals(readUnsubscribeToken(TOKEN_KEY, padded(unsubscribeToken(TOKEN_KEY, place))), null);
+  assertEquals(readVerp(TOKEN_KEY, padded(verpAddress(TOKEN_KEY, place, "ours.test"))), null);
+});
+
 test("A token is no return path and a return path no token", () => {
   const token = unsubscribeToken(TOKEN_KEY, { messageId: ID, index: 0 });
   assertEquals(readVerp(TOKEN_KEY, `bounces+${token.slice(0, -12)}@ours.test`), null);

@@ -9,10 +9,10 @@ export interface Pair {
   fingerprint: string;
 }
 
-export async function makeCertificate(name: string): Promise<Pair> {
+export async function makeCertificate(name: string, kind: "ec" | "rsa" = "ec"): Promise<Pair> {
+  const key = kind === "ec" ? { keyType: kind, curve: "P-256" as const } : { keyType: kind, keySize: 2048 };
   const made = await generate([{ name: "commonName", value: name }], {
-    keyType: "ec",
-    curve: "P-256",
+    ...key,
     algorithm: "sha256",
     extensions: [{ name: "subjectAltName", altNames: [{ type: 2, value: name }] }],
   });

@@ -37,7 +37,8 @@ export interface SmtpLimits {
   rcptFailuresMax: number;
   /** Mails in a session, for peers that are not on the allowlist. */
   messagesMax: number;
-  /** Input kept while an answer is being made; over it the socket is paused. */
+  /** Input kept while an answer is being made; over it the socket is paused. More than a line, or a part of one
+   * would keep out its rest. */
   bufferedBytesMax: number;
   listenRetryMs: number;
   tlsPollMs: number;

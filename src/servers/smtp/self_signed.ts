@@ -5,19 +5,22 @@
 
 import { generate } from "selfsigned";
 
+/** From its first to its last moment: above 825 days some clients refuse a certificate whoever signed it. */
 const SELF_SIGNED_DAYS = 825;
+const DAY_MS = 86_400_000;
 /** X.520's bound for a common name; the full name is in the alternative name anyway. */
 const COMMON_NAME_CHARS_MAX = 64;
 
 /** An EC pair for one host name, PEM. */
 export async function makePair(name: string, nowMs: number): Promise<{ certificate: string; key: string }> {
+  // A day back, for peers whose clocks are slow.
+  const notBeforeMs = nowMs - DAY_MS;
   const made = await generate([{ name: "commonName", value: name.slice(0, COMMON_NAME_CHARS_MAX) }], {
     keyType: "ec",
     curve: "P-256",
     algorithm: "sha256",
-    // A day back, for peers whose clocks are slow.
-    notBeforeDate: new Date(nowMs - 86_400_000),
-    notAfterDate: new Date(nowMs + SELF_SIGNED_DAYS * 86_400_000),
+    notBeforeDate: new Date(notBeforeMs),
+    notAfterDate: new Date(notBeforeMs + SELF_SIGNED_DAYS * DAY_MS),
     extensions: [
       { name: "basicConstraints", cA: false, critical: true },
       { name: "keyUsage", digitalSignature: true, critical: true },

@@ -14,7 +14,7 @@ import { binary, hostile, latin1, mutated, repeated, soup } from "../arbitraries
 import { type FuzzTarget, largeProperty, property } from "../property.ts";
 
 /** Every secret is made of this, so that any piece of one is known again. */
-const MARK = "Zq7";
+export const MARK = "Zq7";
 const TOKEN = `${MARK}x${MARK}-${MARK}y1${MARK}.${MARK}`;
 const WEBHOOK_SECRET = `whsec_${(MARK + "A").repeat(10)}`;
 const SECRET_FILE = "/run/secret";
@@ -71,12 +71,12 @@ const value: fc.Arbitrary<unknown> = fc.oneof(
     }),
   },
 );
-const fitting = (name: ConfigKey) => fc.constantFrom<unknown>(CONFIG_KEYS.get(name)!.example);
+export const fitting = (name: ConfigKey) => fc.constantFrom<unknown>(CONFIG_KEYS.get(name)!.example);
 const anyName = fc.oneof({ weight: 8, arbitrary: fc.constantFrom<string>(...names, ...LEGACY) }, {
   weight: 1,
   arbitrary: hostile,
 });
-const entry = anyName.chain((name) =>
+export const entry = anyName.chain((name) =>
   fc.tuple(
     fc.constant(name),
     CONFIG_KEYS.has(name as ConfigKey) ? fc.oneof(fitting(name as ConfigKey), value) : value,
@@ -114,7 +114,7 @@ const route = fc.record({
   url: fc.constantFrom("https://a.example/", "ftp:"),
   secret: secretText,
 }, { requiredKeys: [] });
-const secretEntry: fc.Arbitrary<[string, unknown]> = fc.oneof(
+export const secretEntry: fc.Arbitrary<[string, unknown]> = fc.oneof(
   fc.tuple(fc.constantFrom<string>(...SECRET_KEYS), secretValue),
   fc.tuple(
     fc.constantFrom(
@@ -143,18 +143,18 @@ const secretUrlEntry: fc.Arbitrary<[string, unknown]> = fc.oneof(
 
 const asText = (value: unknown) => typeof value === "string" ? value : JSON.stringify(value);
 /** JSON is YAML too. A long key must be announced. */
-const yamlOf = (entries: [string, unknown][]) =>
+export const yamlOf = (entries: [string, unknown][]) =>
   entries.map(([name, value]) =>
     `${/^[a-z_]+$/.test(name) ? name : `? ${JSON.stringify(name)}\n`}: ${JSON.stringify(value)}\n`
   ).join("");
 
-interface Sources {
+export interface Sources {
   yaml: string;
   env: Record<string, string>;
   flags: Record<string, string>;
 }
 
-function sourcesOf(entry: fc.Arbitrary<[string, unknown]>): fc.Arbitrary<Sources> {
+export function sourcesOf(entry: fc.Arbitrary<[string, unknown]>): fc.Arbitrary<Sources> {
   const entries = fc.array(entry, { maxLength: 5 });
   const texts = (list: [string, unknown][], name: (key: string) => string) =>
     Object.fromEntries(
@@ -170,7 +170,7 @@ function sourcesOf(entry: fc.Arbitrary<[string, unknown]>): fc.Arbitrary<Sources
   });
 }
 
-function loaded({ yaml, env, flags }: Sources, secret = `${TOKEN}\n`): LoadResult {
+export function loaded({ yaml, env, flags }: Sources, secret = `${TOKEN}\n`): LoadResult {
   const files = { "/c.yaml": yaml, [SECRET_FILE]: secret, "/not/text": NOT_TEXT };
   return loadFrom({ files, env, flags, configFile: "/c.yaml" });
 }
@@ -289,10 +289,10 @@ const secrecy = property(
   },
 );
 
-const open_ = names.filter((name) => !SECRET_KEYS.includes(name) && !name.endsWith("_file"));
-const openEntry: fc.Arbitrary<[string, unknown]> = fc.constantFrom<ConfigKey>(...open_).chain((name) =>
-  fc.tuple(fc.constant(name), fc.oneof(fitting(name), value))
-);
+export const openNames = names.filter((name) => !SECRET_KEYS.includes(name) && !name.endsWith("_file"));
+export const openEntry: fc.Arbitrary<[string, unknown]> = fc.constantFrom<ConfigKey>(...openNames).chain((
+  name,
+) => fc.tuple(fc.constant(name), fc.oneof(fitting(name), value)));
 
 const shown = property("what-is-shown-loads-again", sourcesOf(openEntry), (sources) => {
   const first = loaded(sources);

@@ -25,6 +25,9 @@ import {
 import { type FuzzTarget, largeProperty, property } from "../property.ts";
 import { readPlainJson } from "./plain_json.ts";
 
+/** The bytes of a text, one character for each, as headers have them. */
+const asHeader = (text: string) => Buffer.from(text, "utf8").toString("latin1");
+
 // --- JSON
 
 const DEPTH_MAX = 32;
@@ -100,10 +103,39 @@ const json = property("strict-json-is-json-and-unambiguous", jsonText, (text) =>
   }
 });
 
-const jsonBytes = property("bytes-that-are-no-text-are-refused", binary(60), (text) => {
-  const result = parseStrictJson(latin1(text));
-  if (isFinding(result)) assert(result.path.isWellFormed() && result.problem.length < 100);
+/** A text's bytes with other bytes in them, or only such. */
+const NO_UTF8 = [
+  "\xff",
+  "\xc3",
+  "\x80",
+  "\xc0\xaf",
+  "\xed\xa0\x80",
+  "\xf4\x90\x80\x80",
+  "\xef\xbb\xbf",
+  "\xc3\xbc",
+];
+const broken = fc.oneof(
+  binary(60),
+  mutated(fc.jsonValue({ maxDepth: 2 }).map((value) => asHeader(JSON.stringify(value))), NO_UTF8),
+);
+
+const jsonBytes = property("bytes-that-are-no-text-are-refused", broken, (text) => {
+  const bytes = latin1(text);
+  const result = parseStrictJson(bytes);
+  const plain = decoded(bytes);
+  if (isFinding(result)) return assert(result.path.isWellFormed() && result.problem.length < 100);
+  assert(plain !== null, "what is no UTF-8 was read");
+  assertEquals(result.value, JSON.parse(plain));
 });
+
+function decoded(bytes: Uint8Array): string | null {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    // Its only complaint is that these bytes are no UTF-8.
+    return null;
+  }
+}
 
 // --- envelopes
 
@@ -119,7 +151,6 @@ const mailbox = fc.tuple(
   local,
   fc.constantFrom("example.com", "EXAMPLE.org", "b\u00fccher.example", "[192.0.2.1]", "[IPv6:2001:db8::1]"),
 ).map((parts) => parts.join("@"));
-const asHeader = (text: string) => Buffer.from(text, "utf8").toString("latin1");
 const contextOf = (rawHeaders: string[]) => ({ env: { incoming: { rawHeaders } } }) as unknown as ApiContext;
 
 const envelopes = property(

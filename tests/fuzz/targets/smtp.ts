@@ -15,7 +15,7 @@ import { type FuzzTarget, largeProperty, property } from "../property.ts";
 import { dialogue, openedSoup, unstuffed, WORDS } from "./smtp_dialogues.ts";
 
 /** Small, so that a short input gets over each of them. */
-const LIMITS = {
+export const LIMITS = {
   commandBytesMax: 128,
   lineBytesMax: 400,
   headerBytesMax: 80,
@@ -27,7 +27,7 @@ const LIMITS = {
   bufferedBytesMax: 64,
   swallowFactor: 2,
 };
-const MESSAGE_BYTES_MAX = 120;
+export const MESSAGE_BYTES_MAX = 120;
 const TURNS_MAX = 1_000;
 
 type Play = Omit<RecorderOptions, "flow"> & { cut: (bytes: Uint8Array) => Uint8Array[]; slowDisk?: boolean };
@@ -38,11 +38,11 @@ interface Played {
 }
 
 /** The bytes up to and with each line that must be answered before more is sent. */
-function turnsOf(input: string): string[] {
+export function turnsOf(input: string): string[] {
   return input.match(/(?:[^\n]|\n)*?(?:data|bdat|starttls)[^\n]*\n|[^]+$/gi) ?? [];
 }
 
-async function until(recorder: Recorder): Promise<void> {
+export async function until(recorder: Recorder): Promise<void> {
   for (let i = 0; recorder.conversation.waiting; i++) {
     assert(i < TURNS_MAX, "waits for ever");
     await new Promise((resolve) => setImmediate(resolve));
@@ -99,7 +99,7 @@ const session = fc.record({
 });
 type Session = typeof session extends fc.Arbitrary<infer T> ? T : never;
 const optionsOf = ({ mayForward, ...rest }: Session) => ({ ...rest, peer: { mayForward } });
-const input = fc.oneof(
+export const input = fc.oneof(
   soup(WORDS, 40),
   openedSoup,
   dialogue,
@@ -226,6 +226,49 @@ const cutOff = property(
   },
 );
 
+const impatience = property(
+  "who-does-not-wait-gains-nothing",
+  fc.record({
+    input,
+    session,
+    cuts,
+    injected: fc.constantFrom("", "QUI", "RSET\r\n", "MAIL FROM:<x@y.example>\r\n"),
+  }),
+  async ({ input, session, cuts, injected }) => {
+    // Everything at once, and behind each STARTTLS what somebody on the way would like to be heard inside TLS.
+    const sent = input.replace(/^starttls\r\n/gim, (line) => line + injected);
+    const recorder = new Recorder({
+      ...optionsOf(session),
+      limits: LIMITS,
+      config: { max_message_size: MESSAGE_BYTES_MAX, max_recipients: 3 },
+    });
+    if (session.slowDisk) recorder.flow.onWrite = () => new Promise((resolve) => setImmediate(resolve));
+    const { conversation } = recorder;
+    conversation.greet();
+    for (const piece of cutAt(latin1(sent), cuts)) {
+      conversation.feed(piece);
+      if (conversation.phase !== "tls") continue;
+      // Up to here everything was answered; of what came behind it nothing is, before TLS or in it.
+      const answered = recorder.out;
+      conversation.feed(latin1(injected));
+      conversation.secured({ version: "x", cipher: "y" });
+      assertEquals([recorder.out, recorder.dialogue.mail, conversation.phase], [answered, null, "command"]);
+      conversation.feed(latin1("NOOP\r\n"));
+      assertMatch(
+        recorder.out.slice(answered.length),
+        /^(?:250|421) [^\r\n]*\r\n$/,
+        "more than what was asked in TLS",
+      );
+    }
+    await until(recorder);
+    checkSafe(sent, { recorder, out: recorder.out });
+    conversation.end();
+    await until(recorder);
+    assertEquals(conversation.phase, "closed");
+    assert(recorder.flow.spools.every(({ aborted, finished }) => aborted || finished), "spool left open");
+  },
+);
+
 const fault = fc.constantFrom("spool", "write", "write later", "finish", "receive", "receive throws");
 
 /** A flow that goes wrong in these ways, each time. */
@@ -279,5 +322,5 @@ const large = largeProperty(
 );
 
 export function open(): FuzzTarget {
-  return { properties: [fragmentation, unstuffing, forwarding, cutOff, faults, large] };
+  return { properties: [fragmentation, unstuffing, forwarding, cutOff, impatience, faults, large] };
 }

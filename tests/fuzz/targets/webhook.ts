@@ -20,6 +20,11 @@ const httpDate = fc.integer({ min: NOW / 1000 - 86_400, max: NOW / 1000 + 86_400
 const retryAfter = fc.oneof(
   fc.bigInt({ min: -10n, max: 10n ** 30n }).map(String),
   httpDate,
+  fc.constantFrom(
+    "Thursday, 01-Jan-26 00:01:00 GMT",
+    "Thu Jan  1 00:01:00 2026",
+    "Thu, 32 Jan 2026 00:00:00 GMT",
+  ),
   mutated(httpDate, ["0", "-", "GMT", "9999", " ", ","]),
   soup(["0", "9", "1e9", "-1", ".", " ", "Infinity", "NaN", "0x10", "Sun,", "GMT", "120"], 6),
   hostile,
@@ -53,9 +58,23 @@ const answers = property(
   },
 );
 
-const dates = property("a-date-is-waited-for", httpDate, (date) => {
+const DAYS = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+
+/** RFC 9110 5.6.7: the one form that is written, and the two old ones that are to be understood. */
+function forms(date: Date): string[] {
+  const text = date.toUTCString();
+  const [, day = "", month = "", year = "", time = ""] = /^\w+, (\d+) (\w+) (\d+) ([\d:]+) GMT$/.exec(text)!;
+  const name = DAYS[date.getUTCDay()]!;
+  return [
+    text,
+    `${name}, ${day}-${month}-${year.slice(-2)} ${time} GMT`,
+    `${name.slice(0, 3)} ${month} ${String(Number(day)).padStart(2)} ${time} ${year}`,
+  ];
+}
+
+const dates = property("a-date-is-waited-for-in-every-form", httpDate, (date) => {
   const wanted = Math.min(Math.max(Date.parse(date) - NOW, RETRY_MS_MIN), RETRY_MS_MAX);
-  assertEquals(parseRetryAfter(date, NOW), wanted);
+  for (const form of forms(new Date(date))) assertEquals(parseRetryAfter(form, NOW), wanted, form);
 });
 
 const reasons = property(
