@@ -191,6 +191,7 @@ function makeSmtpDoor(context: Context, { hostname, flow }: Flow, { resolver }: 
     metrics,
     resolveHostname: (address) => resolver.reverse(address),
     inherited: context.sockets?.smtp,
+    limits: context.options.smtpLimits,
   });
   endings.push(() => smtp.close());
   return smtp;

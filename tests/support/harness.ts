@@ -11,6 +11,7 @@ import { type ReceivedRequest, type Receiver, startReceiver } from "../../src/cl
 import { startZoneServer, type ZoneName, type ZoneServer } from "../../src/cli/demo/zone_server.ts";
 import { type Config, configOf } from "../../src/config/schema.ts";
 import { type Daemon, startDaemon } from "../../src/daemon/compose.ts";
+import type { SmtpLimits } from "../../src/servers/smtp/mod.ts";
 import { type LogLine, TEST_TOKEN } from "./daemon_process.ts";
 import { SmtpConversation } from "./smtp_conversation.ts";
 import { withTempDir } from "./test.ts";
@@ -201,6 +202,8 @@ export interface HarnessOptions {
   logLevel?: LogLevel;
   /** What the daemon goes by instead of the system's. */
   clock?: Clock;
+  /** What an SMTP session may cost, where a test can't wait for what is usual. */
+  smtpLimits?: Partial<SmtpLimits>;
   /** Runs before the daemon starts, for example to mount something at `${dir}/data`. */
   prepare?: (dir: string) => Promise<void>;
 }
@@ -246,7 +249,8 @@ export function withDaemon(
     try {
       await options.prepare?.(dir);
       const config: Config = configOf(all);
-      daemon = await startDaemon(config, { log, clock: options.clock ?? systemClock });
+      const { clock = systemClock, smtpLimits = {} } = options;
+      daemon = await startDaemon(config, { log, clock, smtpLimits });
       await fn(new TestDaemon(daemon, dir, zone, receiver, secret, rawLines, all));
     } finally {
       await daemon?.stop();
