@@ -27,58 +27,10 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { connect } from "node:net";
 import { idOf, latin1, plainMail, type TestDaemon, withDaemon } from "../support/harness.ts";
+import { bytesOf, DOORS, inData, type Step, stored, talk } from "../support/hostile.ts";
 import { SmtpConversation } from "../support/smtp_conversation.ts";
 import { test } from "../support/test.ts";
 import { until } from "../support/until.ts";
-
-const DOORS = { proxy_listen: ["127.0.0.1:0"], lmtp_listen: ["127.0.0.1:0"] };
-const HELD_BYTES_MIN = 4 * 2 ** 20;
-
-type Step = [line: string, reply: RegExp];
-
-/** One conversation: each line and the reply it must get. */
-async function talk(d: TestDaemon, steps: Step[], door: "smtp" | "proxy" | "lmtp" = "smtp"): Promise<void> {
-  const c = await d.smtp(door);
-  for (const [line, reply] of steps) await c.command(line, reply);
-  await c.close();
-}
-
-/** A conversation in which DATA has been granted. */
-async function inData(d: TestDaemon, door: "smtp" | "proxy" | "lmtp" = "smtp"): Promise<SmtpConversation> {
-  const c = await d.smtp(door);
-  await c.command("MAIL FROM:<alice@sender.example>", /^250 /);
-  await c.command("RCPT TO:<bob@example.com>", /^250 /);
-  await c.command("DATA", /^354 /);
-  return c;
-}
-
-const stored = async (d: TestDaemon): Promise<number> => (await d.api("/v1/messages")).json.items.length;
-
-test("1: lookalikes of the final dot are part of the one mail, or its end", () =>
-  withDaemon(DOORS, async (d) => {
-    const inner =
-      "MAIL FROM:<evil@sender.example>\r\nRCPT TO:<bob@example.com>\r\nDATA\r\nSubject: two\r\n\r\n";
-    const bare = ["\n.\n", "\n.\r\n", "\r\n.\n", "\r.\r", "\r\n.\r", "\r\r\n.\r\r\n", "\r\n.\n\r\n"];
-    const whole = [
-      "\r\n..\r\n",
-      "\r\n .\r\n",
-      "\r\n. \r\n",
-      "\r\n.\t\r\n",
-      "\r\n\0.\r\n",
-      "\r\n.\0\r\n",
-      "\u0085.\u0085",
-    ];
-    for (const door of ["smtp", "proxy", "lmtp"] as const) {
-      for (const lookalike of [...bare, ...whole]) {
-        const c = await inData(d, door);
-        c.send(plainMail() + "x" + lookalike + inner);
-        await c.command("\r\n.", bare.includes(lookalike) ? /^550 5\.5\.2 / : /^250 /);
-        await c.command("QUIT", /^221 /);
-        await c.close();
-      }
-    }
-    assertEquals(await stored(d), 3 * whole.length);
-  }));
 
 test("3, 16: what stands behind a bare newline never runs, and control bytes are no command", () =>
   withDaemon({}, (d) =>
@@ -183,46 +135,6 @@ test("8, 12: nobody speaks out of turn", () =>
     await c.command("RCPT TO:<bob@example.com>", /^503 /);
     await c.close();
     assertEquals(await stored(d), 1);
-  }));
-
-test("9: STARTTLS takes nothing with it, neither what came before nor what stands behind it", () =>
-  withDaemon({}, async (d) => {
-    for (const behind of ["RSET\r\n", "MAIL FR", "\0"]) {
-      const c = await d.smtp();
-      c.send("STARTTLS\r\n" + behind);
-      assertMatch(await c.expectClosed(), /^501 5\.5\.1 [^\n]*\r\n$/);
-      await c.close();
-    }
-    const c = await d.smtp();
-    await c.command("STARTTLS now", /^501 /);
-    await c.command("MAIL FROM:<a@sender.example>", /^250 /);
-    await c.startTls();
-    await c.command("RCPT TO:<bob@example.com>", /^503 /);
-    await c.command("EHLO again.example", /^250-(?![^]*STARTTLS)/);
-    await c.command("STARTTLS", /^503 /);
-    await c.mail(plainMail());
-    await c.close();
-  }));
-
-test("11: a client that sends on while its mail is judged has to wait, over TLS as well", () =>
-  withDaemon({ dns_timeout: "20s" }, async (d) => {
-    // Far longer than a busy machine takes to send the flood: with the answer the mail is judged, and room made.
-    d.zone.behave("slow.example", { delayMs: 3_000 });
-    const c = await d.smtp();
-    const secure = await c.startTls();
-    await c.command("EHLO client.example", /^250[ -]/);
-    await c.command("MAIL FROM:<a@slow.example>", /^250 /);
-    await c.command("RCPT TO:<bob@example.com>", /^250 /);
-    await c.command("DATA", /^354 /);
-    c.send(plainMail() + ".\r\n");
-    await until(() => d.zone.queries("slow.example") > 0, "the mail to be judged");
-    const flood = new Uint8Array(2 ** 20).fill(0x78);
-    for (let i = 0; i < 48; i++) c.send(flood);
-    // What the sockets take is a few megabytes; the rest must not leave the client.
-    await new Promise((resolve) => setTimeout(resolve, 500));
-    assert(secure.writableLength > HELD_BYTES_MIN, `only ${secure.writableLength} bytes wait`);
-    await c.expect(/^250 /);
-    await c.close();
   }));
 
 test("13, 14, 15: recipients and senders of every shape", () =>

@@ -1,6 +1,6 @@
 /**
- * SMTP smuggling through the whole daemon: where a mail ends, at every door and behind a real Postfix, and that what
- * leaves us can't be read as two mails by anybody else either.
+ * SMTP smuggling through the whole daemon: where a mail ends, at every door, and that what
+ * leaves us can't be read as two mails by anybody else either. Behind a real Postfix: bad_input_postfix_test.ts.
  *
  *  1 only CRLF.CRLF ends DATA (RFC 5321 2.3.8, 4.1.1.4)   one envelope; 550 5.5.2 where CR or LF stands alone
  *  2 what we send on (RFC 5322 2.1.1, 2.3; 5321 4.5.2)    no bare CR or LF, dots stuffed, lines of at most 998
@@ -8,14 +8,11 @@
  */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { idOf, latin1, plainMail, type TestDaemon, withDaemon } from "../support/harness.ts";
+import { idOf, latin1, type TestDaemon, withDaemon } from "../support/harness.ts";
 import { bytesOf, type Door, DOORS, grantData, sendPieces, stored } from "../support/hostile.ts";
 import { MailSink } from "../support/mail_sink.ts";
-import { hasPostfix } from "../support/postfix.ts";
-import { GOOD_CLIENT, hello, setUp, withPlainPostfix } from "../support/postfix_command.ts";
 import { eventOf, mxZone, sendMail } from "../support/sending.ts";
-import { test, testIf } from "../support/test.ts";
-import { until } from "../support/until.ts";
+import { test } from "../support/test.ts";
 
 /** What some server somewhere takes for the end of DATA; the last seven hold no CR or LF that stands alone. */
 const LOOKALIKES = [
@@ -150,66 +147,3 @@ test("2: whatever an app gives, what goes out has only CRLF, stuffed dots and li
     await sink.close();
   }
 });
-
-const BARE_CR = ["x\ry", "\r.\r", "\r\n.\r", "\r.\r\n", "\r\r\n.\r\r\n"];
-const BARE_LF = ["x\ny", "\n.\n", "\n.\r\n", "\r\n.\n"];
-
-testIf(
-  await hasPostfix(),
-  "Postfix is not installed",
-  "1: through a real Postfix a bare CR or LF never makes two mails, and is 550 5.5.2 where it reaches us",
-  () =>
-    withPlainPostfix(async (setup) => {
-      const { d, postfix } = setup;
-      let taken = 0;
-      /** Each in a conversation of its own with Postfix, which ends the whole of it on some. */
-      const all = async (lookalikes: string[], final: RegExp, subject = "one") => {
-        for (const lookalike of lookalikes) {
-          const c = await hello(postfix.port25, GOOD_CLIENT);
-          await grantData(c);
-          c.send(
-            bytesOf(`From: alice@sender.example\r\nSubject: ${subject}\r\n\r\nb${lookalike}${SECOND}\r\n.\r\n`),
-          );
-          const label = JSON.stringify(lookalike);
-          const reply = await c.reply();
-          assertMatch(reply, final, label);
-          if (reply.startsWith("250 ")) taken++;
-          await c.close();
-        }
-      };
-      const set = async (setting: string) => {
-        assertEquals((await postfix.sh(`postconf -e '${setting}'\npostfix reload\n`)).code, 0);
-        await until(
-          () => hello(postfix.port25, GOOD_CLIENT).then((c) => c.close().then(() => true), () => false),
-          "Postfix to answer again",
-        );
-      };
-      await setUp(setup, "");
-      await all(BARE_CR, /^550 5\.5\.2 Message has a bare CR or LF/);
-      // "yes" makes line ends of them, and a line with a dot is stuffed before it comes to us.
-      await all(BARE_LF, /^250 /);
-      await set("smtpd_forbid_bare_newline = reject");
-      await all(BARE_LF, /^550 5\.5\.2 /);
-
-      await setUp(setup, "--lmtp");
-      // Its cleanup makes blanks of bare CRs.
-      await all([...BARE_CR, ...BARE_LF], /^250 /);
-      await set("smtpd_forbid_bare_newline = reject");
-      await all(BARE_LF, /^550 5\.5\.2 /);
-      await until(async () => await stored(d) >= taken, "the mails");
-      const kept = taken;
-      await set("cleanup_replace_stray_cr_lf = no");
-      await all(["x\ry"], /^250 /, "as it is");
-      await until(
-        async () =>
-          /status=bounced \(host [^ ]+ said: 550 5\.5\.2 Message has a bare/.test(await postfix.log()),
-        "our answer by LMTP",
-      );
-      const { items } = (await d.api("/v1/messages?limit=100")).json;
-      const envelopes = items.map((item: { sender: string; recipients: string[] }) => [
-        item.sender,
-        ...item.recipients,
-      ]);
-      assertEquals(envelopes, Array(kept).fill(["alice@sender.example", "bob@example.com"]));
-    }),
-);
