@@ -1,11 +1,11 @@
 /**
  * Addresses at the SMTP doors, in every shape that senders and attackers give them, through the whole daemon.
  *
- * 13 too many recipients (RFC 5321 4.5.3.1.8, 4.5.3.1.10) a hundred are taken, then 452 4.5.3; twice the same is one
- * 14 null path, postmaster (RFC 5321 4.1.1, 4.5.1)        taken
- * 14 quotes, literals, routes (RFC 5321 4.1.2, C)         taken where the domain is ours, routes stripped
- * 14 over 64, 255, 256 octets (RFC 5321 4.5.3.1)          501, 553
- * 15 UTF-8 (RFC 6531 3.4 to 3.7)                          553 5.6.7 without SMTPUTF8; with it kept exactly
+ * 13 too many recipients (RFC 5321 4.5.3.1.8, 4.5.3.1.10)   100 are taken, then 452 4.5.3; the same is one
+ * 14 null path, postmaster (RFC 5321 4.1.1, 4.5.1)          taken
+ * 14 quotes, literals, routes (RFC 5321 4.1.2, C)           taken where the domain is ours, routes stripped
+ * 14 over 64, 255, 256 octets (RFC 5321 4.5.3.1)            501, 553
+ * 15 UTF-8 (RFC 6531 3.4 to 3.7)                            553 5.6.7 without SMTPUTF8; with it kept exactly
  */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";

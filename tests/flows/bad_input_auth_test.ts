@@ -2,13 +2,13 @@
  * Signatures that are meant to pass for what they are not, through the whole daemon: really signed mail, and what its
  * webhook says of it. Each check alone is tested in tests/inbound.
  *
- * 35 l= (RFC 6376 3.5, 8.2)                     pass, and said how much of the body nobody signed
- * 36 From (RFC 6376 5.4, 8.15)                  unsigned or added: no pass; our own signatures oversign it
- * 37 weak, giant, broken keys (RFC 8301)        no pass, at once
- * 38 many signatures, slow selectors (6376 6.1) ten are looked at; temperror, and nobody else waits
- * 39 hostile d= and s= (RFC 8601 2.2)           nothing of it in Authentication-Results
- * 40 tags and key limits (RFC 6376 3.5, 3.6.1)  no pass
- * 44 ARC (RFC 8617 4.2.1, 5.2)                  fail; a whole chain counts where all its sealers are trusted
+ * 35 l= (RFC 6376 3.5, 8.2)                       pass, and said how much of the body nobody signed
+ * 36 From (RFC 6376 5.4, 8.15)                    unsigned or added: no pass; our own signatures oversign it
+ * 37 weak, giant, broken keys (RFC 8301)          no pass, at once
+ * 38 many signatures, slow selectors (6376 6.1)   ten are looked at; temperror, and nobody else waits
+ * 39 hostile d= and s= (RFC 8601 2.2)             nothing of it in Authentication-Results
+ * 40 tags and key limits (RFC 6376 3.5, 3.6.1)    no pass
+ * 44 ARC (RFC 8617 4.2.1, 5.2)                    fail; a whole chain counts where all its sealers are trusted
  */
 
 import { assert, assertEquals, assertMatch, assertNotMatch } from "@std/assert";

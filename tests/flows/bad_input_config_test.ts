@@ -2,7 +2,7 @@
  * A config file that somebody else had a hand in, and a clock that nobody can trust, through the whole daemon.
  * Secrets (63) are in secrets_test.ts.
  *
- * 61 YAML bombs, tags, doubles, unknown keys, wrong types   each problem once, with its remedy; the old config stays
+ * 61 YAML bombs, tags, doubles, unknown keys, wrong types   one clear problem each; the old config stays
  * 63 clock jumps                                            mail is taken and delivered through all of them
  */
 

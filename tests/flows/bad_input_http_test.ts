@@ -2,11 +2,11 @@
  * Bad input at the HTTP door, through the whole daemon. Addresses of webhooks are in bad_input_webhook_test.ts, what
  * apps send in bad_input_send_test.ts, log lines in logs_test.ts.
  *
- * 55 slow headers and bodies, endless ones (RFC 9110 15.5)  408, 413, 422; nobody else waits
- * 56 smuggling by lengths and folds (RFC 9112 3.2, 5.2, 6)  400, connection closed
- * 57 JSON that two readers read in two ways (RFC 8259 4, 8) 400, never 500
- * 58 tokens (RFC 6750 2, 3)                                 401 with WWW-Authenticate, never from the query; then 429
- * 60 hostile request ids and methods                        replaced; labels from a fixed set
+ * 55 slow headers and bodies, endless ones (RFC 9110 15.5)    408, 413, 422; nobody else waits
+ * 56 smuggling by lengths and folds (RFC 9112 3.2, 5.2, 6)    400, connection closed
+ * 57 JSON that two readers read in two ways (RFC 8259 4, 8)   400, never 500
+ * 58 tokens (RFC 6750 2, 3)                                   401 with a challenge, then 429; no query
+ * 60 hostile request ids and methods                          replaced; labels from a fixed set
  */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";

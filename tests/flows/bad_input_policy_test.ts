@@ -3,8 +3,8 @@
  * tested in tests/inbound.
  *
  * 41 SPF limits, loops, macros (RFC 7208 3.2, 4.5, 4.6.4)   permerror; pass only where a record says so
- * 42 SERVFAIL, silence (RFC 7208 2.6.6)                     temperror, 451 where it decides; never none or pass
- * 43 hostile From fields, odd records (RFC 9989)            quarantine, or 550 where strict; never an aligned pass
+ * 42 SERVFAIL, silence (RFC 7208 2.6.6)                     temperror, 451 where it decides; never a pass
+ * 43 hostile From fields, odd records (RFC 9989)            quarantine, 550 where strict; never a pass
  * 45 forged results and trace fields (RFC 8601 5)           removed, however they are spelled; not believed
  */
 

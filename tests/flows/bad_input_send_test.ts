@@ -3,12 +3,12 @@
  * one, addresses that want to be more, files that want to be read. Every text in every field is tried in
  * tests/outbound/inject_test.ts.
  *
- * 21 a bounce about a bounce (RFC 5321 4.5.5)          never made
- * 46 line ends in any field (RFC 5322 2.2, RFC 2047 5) 400 with its path, or encoded; no field more than was asked for
- * 47 reserved names, `__proto__`                       400 with its path
- * 48 lists in an address; a From that is not ours      400 with its path, nobody gets mail who was not named
- * 49 attachments by path or URL                        400; what looks like one is text, and nothing is read
- * 59 the same Idempotency-Key at once                  one send; 409 for every other body
+ * 21 a bounce about a bounce (RFC 5321 4.5.5)            never made
+ * 46 line ends in any field (RFC 5322 2.2, RFC 2047 5)   400, or encoded; never a field more
+ * 47 reserved names, `__proto__`                         400 with its path
+ * 48 lists in an address; a From that is not ours        400 with its path, nobody gets mail who was not named
+ * 49 attachments by path or URL                          400; what looks like one is text, and nothing is read
+ * 59 the same Idempotency-Key at once                    one send; 409 for every other body
  */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";

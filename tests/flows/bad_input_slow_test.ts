@@ -3,10 +3,10 @@
  * the whole daemon with shorter ones than usual. What they are counted from is tested on a fake clock in
  * tests/servers/smtp.
  *
- *  6 the costliest header that is taken              nobody else waits over 200 ms
- * 11 slow senders (RFC 5321 4.5.3.2.7)               421 4.4.2, nothing stored
- * 11 slow readers, and who sends on while we work    cut off; made to wait
- * 11 too many connections from one address           421 4.7.0
+ *  6 the costliest header that is taken             nobody else waits over 200 ms
+ * 11 slow senders (RFC 5321 4.5.3.2.7)              421 4.4.2, nothing stored
+ * 11 slow readers, and who sends on while we work   cut off; made to wait
+ * 11 too many connections from one address          421 4.7.0
  */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";

@@ -3,17 +3,17 @@
  * addresses are bad_input_address_test.ts, TLS is bad_input_tls_test.ts, time is bad_input_slow_test.ts, and who stands
  * at the other end is bad_input_peers_test.ts.
  *
- *  3 bare CR or LF in a command (RFC 5321 2.3.8)          500 5.5.2, the tail never runs
- *  4 any cut into packets (RFC 5321 4.5.2)                same replies, same bytes stored; `.foo` is `foo`
- *  5 overlong lines (RFC 5321 4.5.3.1.4, 4.5.3.1.6)       500, an endless one closes; text lines stay as they are
- *  6 header over 256 KiB or 5,000 lines                   552 5.3.4
- *  7 oversize, bad parameters (RFC 1870 6, 5321 4.1.1.11) 552, 501, 555; storing stops at the limit
- *  8 talk out of turn (RFC 2920 3.1, RFC 5321 4.3.1)      554, 503, 421
- * 12 commands out of order (RFC 5321 4.1.4)               503, also after every final reply
- * 16 control bytes (RFC 5321 2.4, 4.1.2)                  501 in commands; kept in data
- * 17 8BITMIME, BINARYMIME, BDAT (RFC 6152, RFC 3030)      kept; 555, 502
- * 18 a connection cut at any byte (RFC 5321 4.2.5, 6.1)   nothing before the dot, once after it
- * 21 a hundred Received fields (RFC 5321 6.3)             554 5.4.6
+ *  3 bare CR or LF in a command (RFC 5321 2.3.8)            500 5.5.2, the tail never runs
+ *  4 any cut into packets (RFC 5321 4.5.2)                  same replies, same bytes stored; `.foo` is `foo`
+ *  5 overlong lines (RFC 5321 4.5.3.1.4, 4.5.3.1.6)         500, an endless one closes; text stays as it is
+ *  6 header over 256 KiB or 5,000 lines                     552 5.3.4
+ *  7 oversize, bad parameters (RFC 1870 6, 5321 4.1.1.11)   552, 501, 555; storing stops at the limit
+ *  8 talk out of turn (RFC 2920 3.1, RFC 5321 4.3.1)        554, 503, 421
+ * 12 commands out of order (RFC 5321 4.1.4)                 503, also after every final reply
+ * 16 control bytes (RFC 5321 2.4, 4.1.2)                    501 in commands; kept in data
+ * 17 8BITMIME, BINARYMIME, BDAT (RFC 6152, RFC 3030)        kept; 555, 502
+ * 18 a connection cut at any byte (RFC 5321 4.2.5, 6.1)     nothing before the dot, once after it
+ * 21 a hundred Received fields (RFC 5321 6.3)               554 5.4.6
  */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";

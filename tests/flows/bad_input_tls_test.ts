@@ -1,8 +1,8 @@
 /**
  * STARTTLS and what comes instead of a handshake, through the whole daemon (RFC 3207).
  *
- *  9 STARTTLS abuse (RFC 3207 4.2, RFC 5321 4.1.4)   501, 503; what was said before TLS is forgotten
- * 10 TLS garbage, stalls, TLS 1.0 and 1.1 (RFC 8996) the handshake fails, the connection ends, no other does
+ *  9 STARTTLS abuse (RFC 3207 4.2, RFC 5321 4.1.4)     501, 503; what was said before TLS is forgotten
+ * 10 TLS garbage, stalls, TLS 1.0 and 1.1 (RFC 8996)   the handshake fails, the connection ends, no other does
  */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";

@@ -2,11 +2,11 @@
  * Receivers and addresses that are meant to lead the webhook astray, through the whole daemon. What a receiver may do
  * wrong once is in receiver_test.ts; the carrier alone is tested in tests/delivery/webhook.
  *
- * 50 webhooks to private places                      refused, nobody is connected to, and the mail is kept
- * 51 a receiver that never ends its answer           a deadline, a retry; other routes are not held up
- * 52 redirects, 410, Retry-After, TLS (RFC 9110 15)  a failure; final; heard up to a cap; not delivered
- * 53 ids and signatures over retries and rotation    the same id, another time and signature; two while rotating
- * 54 a mail that can't be delivered                  its own trouble: everything behind it goes on
+ * 50 webhooks to private places                       refused, nobody is connected to, and the mail is kept
+ * 51 a receiver that never ends its answer            a deadline, a retry; other routes are not held up
+ * 52 redirects, 410, Retry-After, TLS (RFC 9110 15)   a failure; final; heard up to a cap; not delivered
+ * 53 ids and signatures over retries and rotation     same id, new time and signature; two at once
+ * 54 a mail that can't be delivered                   its own trouble: everything behind it goes on
  */
 
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
