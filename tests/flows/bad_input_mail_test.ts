@@ -168,12 +168,20 @@ test("28, 30 to 34: what a stranger names, encodes or leaves out is data and not
     );
     assertMatch(injected.subject, /^a +Bcc: x@y/);
     const zip = "Content-Type: application/zip\r\nContent-Transfer-Encoding: base64\r\n\r\nUEsDBBQ!!!AAAAI";
-    const remote = 'Content-Type: message/external-body; access-type=URL; URL="http://127.0.0.1:1/"\r\n\r\nx';
+    const remote =
+      `Content-Type: message/external-body; access-type=URL; URL="${d.receiver.url}/external"\r\n\r\nx`;
     const strange = await received(
       d,
       multipart([zip, remote, "Content-Type: message/partial; id=a; number=1\r\n\r\nx"]),
     );
     assertEquals([strange.parse_status, strange.attachments.length], ["partial", 3]);
+    // The other half of a message/partial makes nothing whole.
+    const half = await received(
+      d,
+      plainMail({ "Content-Type": "message/partial; id=a; number=2; total=2" }, "rest\r\n"),
+    );
+    assertEquals([half.text, half.attachments.length], [null, 1]);
+    assert(d.receiver.requests.every(({ method, path }) => method === "POST" && path === "/webhook"));
 
     const twice = await received(
       d,

@@ -8,6 +8,7 @@
  * 47 reserved names, `__proto__`                         400 with its path
  * 48 lists in an address; a From that is not ours        400 with its path, nobody gets mail who was not named
  * 49 attachments by path or URL                          400; what looks like one is text, and nothing is read
+ * 54 a mail that can't be delivered                      its own trouble: what comes behind it goes out
  * 59 the same Idempotency-Key at once                    one send; 409 for every other body
  */
 
@@ -279,6 +280,19 @@ test("49: attachments are what is sent along, and never come from a path or an a
     assert(d.receiver.requests.every(({ method }) => method === "POST"));
   }));
 
+test("54: a mail whose server cuts the connection each time blocks nothing that goes the same way", () =>
+  withSink(async (d, sink) => {
+    const { json: { id } } = await sendMail(d, { to: "poison@customer.example" });
+    await eventOf(d, id, "mail.deferred");
+    for (let i = 0; i < 3; i++) {
+      const other = await sendMail(d);
+      await eventOf(d, other.json.id, "mail.delivered");
+      await postJson(d, "/v1/queue/retry", { message_id: id });
+    }
+    const job = (await d.jobs(id)).find(({ carrier }) => carrier === "smtp");
+    assertEquals([job.state, sink.count], ["pending", 3]);
+  }, { script: { recipient: (address) => address.startsWith("poison@") ? "drop" : null } }));
+
 test("59: one key sends once, however many ask at the same time, and any other body is 409", () =>
   withSink(async (d, sink) => {
     const key = { "idempotency-key": "race-1" };
@@ -307,7 +321,7 @@ test("59: one key sends once, however many ask at the same time, and any other b
       messages: Array.from({ length: 4 }, () => ({ ...item, idempotency_key: "race-2" })),
     });
     await until(() => sink.count >= 2, "the batch's mail");
-    assertEquals([batch.status, (await d.api("/v1/messages")).json.items.length], [batch.status, 2]);
+    assertEquals([batch.status, (await d.api("/v1/messages")).json.items.length], [202, 2]);
     assertEquals(sink.count, 2);
   }));
 

@@ -118,7 +118,11 @@ test("6, 21: headers up to the limit are taken, and not a byte, line or hop more
     };
     await d.send(fill(rest) + plainMail());
     await d.send(fill(rest + 1) + plainMail(), {}, /^552 5\.3\.4 /);
-    await d.send("X-Fold: a\r\n" + " b\r\n".repeat(60_000) + plainMail(), {}, /^552 5\.3\.4 /);
+    // With X-Fold, three more fields and the empty line.
+    const folded = (lines: number) => "X-Fold: a\r\n" + " b\r\n".repeat(lines - 5) + plainMail();
+    await d.send(folded(5_000));
+    await d.send(folded(5_001), {}, /^552 5\.3\.4 /);
+    await d.send(folded(60_000), {}, /^552 5\.3\.4 /);
     await d.send("Received: x\r\n".repeat(99) + plainMail());
     await d.send("Received: x\r\n".repeat(100) + plainMail(), {}, /^554 5\.4\.6 /);
   }));
@@ -191,6 +195,27 @@ test("17: 8-bit mail is kept whatever was declared, and what BDAT brings is neve
     assertMatch(await c.expectClosed(), /^250 .*\r\n250 .*\r\n502 5\.5\.1 [^\n]*\r\n(?!250)/);
     await c.close();
     assertEquals(await stored(d), 3);
+  }));
+
+test("6, 7, 16, 21: each mail that is refused is one line in the log and one in its counter", () =>
+  withDaemon({ max_message_size: 400_000 }, async (d) => {
+    const line = "x".repeat(70) + "\r\n";
+    const refused: [reason: string, mail: string, code: string][] = [
+      ["header_too_large", "X-Fold: a\r\n" + " b\r\n".repeat(6_000) + plainMail(), "552 5.3.4"],
+      ["message_too_large", plainMail({}, line.repeat(6_000)), "552 5.3.4"],
+      ["bare_newline", plainMail({}, "a\nb\r\n"), "550 5.5.2"],
+      ["mail_loop", "Received: x\r\n".repeat(100) + plainMail(), "554 5.4.6"],
+    ];
+    for (const [reason, mail, code] of refused) {
+      const before = d.rawLines.length;
+      await d.send(mail, {}, new RegExp(`^${code.replaceAll(".", "\\.")} `));
+      const counted = () =>
+        d.metrics().then((text) => text.includes(`rejected_total{reason="${reason}"} 1\n`));
+      await until(counted, `${reason} to be counted`);
+      const said = d.rawLines.slice(before).filter((text) => text.includes(`"reason":"${reason}"`));
+      assertEquals(said.length, 1, reason);
+    }
+    assertEquals(await stored(d), 0);
   }));
 
 /**

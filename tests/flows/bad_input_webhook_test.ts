@@ -155,6 +155,66 @@ test("51: an answer may be large, packed, or come in parts: what counts is its s
   }
 });
 
+/** A receiver that says these bytes, and again every few milliseconds if it is to go on. */
+async function startTalker(
+  bytes: string,
+  goesOn: boolean,
+): Promise<{ port: number; close(): Promise<void> }> {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const talk = async (connection: Deno.Conn) => {
+    try {
+      await connection.read(new Uint8Array(65_536));
+      do {
+        await connection.write(new TextEncoder().encode(bytes));
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      } while (goesOn);
+      await connection.readable.pipeTo(new WritableStream());
+    } catch {
+      // The daemon has had enough, which is what is waited for.
+      connection.close();
+    }
+  };
+  const talking: Promise<void>[] = [];
+  const accepting = (async () => {
+    for await (const connection of listener) talking.push(talk(connection));
+  })();
+  return {
+    port: listener.addr.port,
+    async close() {
+      listener.close();
+      await accepting;
+      await Promise.all(talking);
+    },
+  };
+}
+
+test("51: interim answers are no answer, however many there are", async () => {
+  const interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n";
+  const polite = await startTalker(`${interim}HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n`, false);
+  const endless = await startTalker(interim, true);
+  const at = ({ port }: { port: number }) => `http://127.0.0.1:${port}/`;
+  const routes = [
+    { match: "polite@example.com", url: at(polite) },
+    { match: "endless@example.com", url: at(endless) },
+  ];
+  try {
+    await withDaemon({ routes, webhook_timeout: "1s" }, async (d) => {
+      const to = ["polite@example.com", "endless@example.com", "bob@example.com"];
+      const id = idOf(await d.send(plainMail(), { to }));
+      await until(async () => (await d.jobs(id)).every((job) => job.attempts > 0), "an attempt at each");
+      const ends = (await d.jobs(id)).map((job) => [job.lane.split("@")[0], job.state, job.last_error]);
+      assertEquals(ends.sort(), [
+        ["*", "delivered", null],
+        ["endless", "pending", "Cannot deliver: no answer within 1 s"],
+        ["polite", "delivered", null],
+      ]);
+    });
+  } finally {
+    await polite.close();
+    await endless.close();
+  }
+});
+
 test("52: a redirect leads nowhere, 410 is final, Retry-After has a cap, and TLS that is not proved is no TLS", async () => {
   const elsewhere = await startReceiver();
   const unproved = await startReceiver({

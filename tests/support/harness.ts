@@ -196,6 +196,14 @@ export async function readAnswer(response: Response): Promise<ApiAnswer> {
   };
 }
 
+/** Whatever strangers said in a test: a line of the log is one object on one line, with nothing a terminal obeys. */
+function checkLine(line: string): void {
+  // deno-lint-ignore no-control-regex -- control characters are what is looked for
+  if (/[\x00-\x1f\x7f-\x9f\u2028\u2029]/.test(line) || typeof JSON.parse(line).msg !== "string") {
+    throw new Error(`Not a safe line: ${JSON.stringify(line)}`);
+  }
+}
+
 export interface HarnessOptions {
   /** Beside SENDER_ZONE. */
   zone?: Record<string, ZoneName>;
@@ -252,6 +260,8 @@ export function withDaemon(
       const { clock = systemClock, smtpLimits = {} } = options;
       daemon = await startDaemon(config, { log, clock, smtpLimits });
       await fn(new TestDaemon(daemon, dir, zone, receiver, secret, rawLines, all));
+      log.flush();
+      for (const line of rawLines) checkLine(line);
     } finally {
       await daemon?.stop();
       log.flush();
