@@ -49,7 +49,7 @@ const PRIVATE_HOSTS = [
 test("50: a webhook to a private place is not sent, however it is written, and its mail stays", async () => {
   const zone = {
     "rebind.example": { A: ["127.0.0.1"] },
-    "mixed.example": { A: ["198.51.100.1", "127.0.0.1"] },
+    "mixed.example": { A: ["203.0.114.1", "127.0.0.1"] },
   };
   await withDaemon({ webhook_allow_private: false }, async (d) => {
     const { port } = d.receiver;
