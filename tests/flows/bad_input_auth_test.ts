@@ -166,7 +166,7 @@ const tag = (s: string, dom = "signed.example", more = "") =>
 const slowKey = makeKey("slow.example");
 
 test("38: of many signatures ten are looked at, and selectors that never answer are temperror", () =>
-  withDaemon({ dns_timeout: "200ms" }, async (d) => {
+  withDaemon({ dns_timeout: "400ms" }, async (d) => {
     const many = Array.from({ length: 200 }, (_, i) => tag(`n${i}`)).join("") + mail;
     const capped = await verdictOf(d, many);
     assertEquals([capped.all.length, capped.reason], [10, "190 more signatures ignored"]);

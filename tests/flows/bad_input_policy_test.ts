@@ -110,7 +110,7 @@ test("41: SPF keeps to its limits, whatever a zone asks for", () =>
 test("41: a zone that answers late, again and again, holds up its own mail and no other", () => {
   const records = chain("late", 10);
   return withDaemon({ dns_timeout: "10s" }, async (d) => {
-    for (const name of Object.keys(records)) d.zone.behave(name, { delayMs: 100 });
+    for (const name of Object.keys(records)) d.zone.behave(name, { delayMs: 300 });
     let done = false;
     const late = judged(d, "a@late0.example", "192.0.2.1").then((payload) => (done = true, payload));
     await d.send();
@@ -145,7 +145,6 @@ test("42: what can't be asked is temperror, and 451 where it would decide; never
     await d.reload({ spf_enforcement: "strict", dmarc_enforcement: "strict" });
     await d.send(plainMail({ From: "a@servfail-policy.example" }), {}, /^451 4\.7\.0 /);
     await d.send(plainMail({ From: "a@silent-policy.example" }), {}, /^451 4\.7\.0 /);
-    await d.send();
   }, {
     zone: { "alias.example": { CNAME: "alias2.example" }, "alias2.example": { CNAME: "alias.example" } },
   }));

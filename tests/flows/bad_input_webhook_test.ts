@@ -198,14 +198,14 @@ test("51: interim answers are no answer, however many there are", async () => {
     { match: "endless@example.com", url: at(endless) },
   ];
   try {
-    await withDaemon({ routes, webhook_timeout: "1s" }, async (d) => {
+    await withDaemon({ routes, webhook_timeout: "3s" }, async (d) => {
       const to = ["polite@example.com", "endless@example.com", "bob@example.com"];
       const id = idOf(await d.send(plainMail(), { to }));
       await until(async () => (await d.jobs(id)).every((job) => job.attempts > 0), "an attempt at each");
       const ends = (await d.jobs(id)).map((job) => [job.lane.split("@")[0], job.state, job.last_error]);
       assertEquals(ends.sort(), [
         ["*", "delivered", null],
-        ["endless", "pending", "Cannot deliver: no answer within 1 s"],
+        ["endless", "pending", "Cannot deliver: no answer within 3 s"],
         ["polite", "delivered", null],
       ]);
     });
@@ -256,7 +256,7 @@ test("52: a redirect leads nowhere, 410 is final, Retry-After has a cap, and TLS
         headers: { "retry-after": afters[Number(path.split("/").at(-1))] ?? "0" },
       }));
       const late = idOf(await d.send(plainMail(), { to: afters.map((_, i) => at(i).match) }));
-      await until(async () => (await d.jobs(late)).every((job) => job.attempts === 1), "an attempt at each");
+      await until(async () => (await d.jobs(late)).every((job) => job.attempts > 0), "an attempt at each");
       for (const job of await d.jobs(late)) {
         const after = afters[Number(job.lane[0])]!;
         const waitMs = Date.parse(job.due_at) - Date.parse(job.last_attempt_at);
