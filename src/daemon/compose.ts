@@ -205,6 +205,7 @@ function makeSmtpDoor(
     bans,
     resolveHostname: (address) => resolver.reverse(address),
     inherited: context.sockets?.smtp,
+    limits: context.options.smtpLimits,
   });
   endings.push(() => smtp.close());
   return smtp;

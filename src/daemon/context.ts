@@ -9,6 +9,7 @@ import type { Logger } from "../base/log.ts";
 import { createMetrics, type Metrics } from "../base/metrics.ts";
 import { VERSION } from "../base/version.ts";
 import type { Config } from "../config/schema.ts";
+import type { SmtpLimits } from "../servers/smtp/mod.ts";
 import { type HandedSockets, handedSockets } from "./handed_sockets.ts";
 
 export interface DaemonOptions {
@@ -22,6 +23,8 @@ export interface DaemonOptions {
   webhookCa?: string[];
   /** The same for mail servers that are verified (MTA-STS). */
   mailCa?: string[];
+  /** What an SMTP session may cost, where that is not the usual. */
+  smtpLimits?: Partial<SmtpLimits>;
 }
 
 /** What changes while the daemon runs. */

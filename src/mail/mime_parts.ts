@@ -57,6 +57,7 @@ interface OpenMultipart {
   boundary: Uint8Array;
   depth: number;
   digest: boolean;
+  hasParts: boolean;
 }
 
 export class MimeScanner {
@@ -100,6 +101,7 @@ export class MimeScanner {
     // A header without the empty line, or with nothing after it, is a message all the same.
     if (this.#mode === "header") this.#endHeader();
     this.#endBody();
+    this.#closeFrom(0);
     return {
       fields: this.#fields,
       texts: this.#texts,
@@ -141,12 +143,18 @@ export class MimeScanner {
       if (kind === null) continue;
       if (this.#mode === "header") this.#endHeader();
       this.#endBody();
-      this.#open.length = kind === "close" ? i : i + 1;
+      if (kind === "part") multipart.hasParts = true;
+      this.#closeFrom(kind === "close" ? i : i + 1);
       if (kind === "close") this.#mode = "skip";
       else this.#startPart(multipart);
       return true;
     }
     return false;
+  }
+
+  /** One that never came to a part (RFC 2046 5.1.1 wants one) hides all that stood in it. */
+  #closeFrom(index: number): void {
+    for (const { hasParts } of this.#open.splice(index)) if (!hasParts) this.#partial = true;
   }
 
   #startPart(multipart: OpenMultipart): void {
@@ -217,7 +225,8 @@ export class MimeScanner {
       return;
     }
     const bytes = new TextEncoder().encode(boundary);
-    this.#open.push({ boundary: bytes, depth: this.#depth, digest: type === "multipart/digest" });
+    const digest = type === "multipart/digest";
+    this.#open.push({ boundary: bytes, depth: this.#depth, digest, hasParts: false });
   }
 
   // --- bodies

@@ -1,4 +1,8 @@
-/** A DNS that does not answer is temporary: never a pass, never a lost mail, and no memory of it afterwards. */
+/**
+ * A DNS that does not answer is temporary: never a pass, never a lost mail, and no memory of it afterwards.
+ *
+ * 42 SERVFAIL, silence (RFC 7208 2.6.6)   temperror, 451 where it decides, and a pass once there is an answer
+ */
 
 import { assertEquals } from "@std/assert";
 import type { TestDaemon } from "../support/harness.ts";
@@ -18,7 +22,7 @@ const results = async (d: TestDaemon, id: string) => {
   return [spf.result, dkim.result, dmarc.result, verdict];
 };
 
-test("relaxed: mail is accepted with temperror while DNS is dead, and passes once it answers", () =>
+test("42: relaxed: mail is accepted with temperror while DNS is dead, and passes once it answers", () =>
   withDaemon({ dns_timeout: "1s" }, async (d) => {
     d.zone.behave("*", { silent: true });
     const id = idOf(await d.send(mail, { from }));
@@ -31,7 +35,7 @@ test("relaxed: mail is accepted with temperror while DNS is dead, and passes onc
     }, "a pass");
   }, { zone }));
 
-test("strict: a deciding check that can't be made gets 451 4.7.0, and the next try passes", () =>
+test("42: strict: a deciding check that can't be made gets 451 4.7.0, and the next try passes", () =>
   withDaemon({ dns_timeout: "1s", dmarc_enforcement: "strict", spf_enforcement: "strict" }, async (d) => {
     d.zone.behave("*", { rcode: "SERVFAIL" });
     await d.send(mail, { from }, /^451 4\.7\.0 /);
@@ -50,7 +54,7 @@ test("strict: a deciding check that can't be made gets 451 4.7.0, and the next t
     assertEquals(await results(d, id), ["pass", "pass", "pass", "accept"]);
   }, { zone }));
 
-test("strict: what one check proves needs no other: SPF passes while the key's server is silent", () =>
+test("42: strict: what one check proves needs no other: SPF passes while the key's server is silent", () =>
   withDaemon({ dns_timeout: "1s", dmarc_enforcement: "strict" }, async (d) => {
     d.zone.behave(key.name, { silent: true });
     const id = idOf(await d.send(mail, { from }));

@@ -1,7 +1,10 @@
 /**
  * The first promise, played for real: the daemon is killed in the middle of a load, ten times over, on the same
  * data directory. Small mails live in the database, large ones in files beside it; some come by HTTP. Whatever
- * got a 250 or a 200 must reach the receiver, under one id however often it comes.
+ * got a 250 or a 200 must reach the receiver, under one id however often it comes. Every sync point by itself is in
+ * tests/store/crash_test.ts.
+ *
+ * 19 a crash at any moment (RFC 5321 4.2.5, 6.1)   every 250 and 200 is in the store and is delivered
  */
 
 import { assert, assertEquals } from "@std/assert";
@@ -79,7 +82,7 @@ function collect(receiver: Receiver) {
   return { arrivals, unsigned };
 }
 
-test("Ten times kill -9 in the middle of a load: every acknowledged mail reaches the receiver", () =>
+test("19: ten times kill -9 in the middle of a load: every acknowledged mail reaches the receiver", () =>
   withTempDir(async (dir) => {
     const secret = newWebhookSecret();
     const zone = await startZoneServer({ records: SENDER_ZONE });

@@ -1,4 +1,8 @@
-/** The log as somebody greps it: one mail, one request id; one line a mail, one an attempt; never two for one. */
+/**
+ * The log as somebody greps it: one mail, one request id; one line a mail, one an attempt; never two for one.
+ *
+ * 60 what strangers name (hello, subject, agent, request id)   one escaped line
+ */
 
 import { assert, assertEquals } from "@std/assert";
 import { TEST_TOKEN } from "../support/daemon_process.ts";
@@ -79,7 +83,7 @@ async function rawRequest(d: TestDaemon, head: string[], body = ""): Promise<str
   return await new Response(connection.readable).text();
 }
 
-test("Hostile names, subjects, agents and request ids stay inside their strings, on one line", () =>
+test("60: hostile names, subjects, agents and request ids stay inside their strings, on one line", () =>
   withDaemon({}, async (d) => {
     const c = await d.smtp();
     for (const hello of [`x${HOSTILE}`, "a\rb", "a\0b", "client.example\x1b]0;owned\x07"]) {

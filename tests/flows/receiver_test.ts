@@ -2,6 +2,10 @@
  * The receiver's side of the contract, once for real: a whole daemon against receivers that are down, fail,
  * redirect, hang, ask for time or say no for good. What these do to schedules in the long run is tested on a
  * fake clock in tests/delivery; here the first retry is waited for.
+ *
+ * 51 a receiver that is slow, silent, gone or says nonsense   tried again, under the same id
+ * 52 redirects, Retry-After, 410, 406, 422 (RFC 9110 15)      a failure; heard; final
+ * 53 signatures while secrets change                          two, each good for the official library
  */
 
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
@@ -38,7 +42,7 @@ async function stateOf(d: TestDaemon, id: string): Promise<string> {
   return (await d.jobs(id)).map((job) => job.state).join();
 }
 
-test("Whatever a receiver does wrong once, the mail arrives with the next try under the same id", async () => {
+test("51, 52: whatever a receiver does wrong once, the mail arrives with the next try under the same id", async () => {
   const elsewhere = await startReceiver();
   const down = await startReceiver();
   const { url, port } = down;
@@ -90,7 +94,7 @@ test("Whatever a receiver does wrong once, the mail arrives with the next try un
   }
 });
 
-test("Retry-After is heard: nothing comes before the time that a 429 asks for", () =>
+test("52: Retry-After is heard: nothing comes before the time that a 429 asks for", () =>
   withDaemon({}, async (d) => {
     d.receiver.answerWith(() => ({ status: 429, headers: { "retry-after": "1800" } }));
     const id = idOf(await d.send());
@@ -101,7 +105,7 @@ test("Retry-After is heard: nothing comes before the time that a 429 asks for", 
     assertEquals([job.state, job.last_code], ["pending", 429]);
   }));
 
-test("410 makes a dead letter at once, which replay delivers under the same id", () =>
+test("52: 410 makes a dead letter at once, which replay delivers under the same id", () =>
   withDaemon({}, async (d) => {
     d.receiver.answerWith(() => ({ status: 410 }));
     const id = idOf(await d.send());
@@ -125,7 +129,7 @@ test("410 makes a dead letter at once, which replay delivers under the same id",
     assertEquals((await d.api(`/v1/messages/${"0".repeat(26)}/replay`, { method: "POST" })).status, 404);
   }));
 
-test("406 and 422 are final as well", () =>
+test("52: 406 and 422 are final as well", () =>
   withDaemon({}, async (d) => {
     for (const status of [406, 422]) {
       d.receiver.answerWith(() => ({ status }));
@@ -134,7 +138,7 @@ test("406 and 422 are final as well", () =>
     }
   }));
 
-test("Webhooks carry two signatures while webhook_secret_next is set, each good for the official library", () =>
+test("53: webhooks carry two signatures while webhook_secret_next is set, each good for the official library", () =>
   withDaemon({ webhook_bearer_token: "receivers-own-token" }, async (d) => {
     const before = await d.payload(idOf(await d.send()));
     const next = newWebhookSecret();

@@ -1,6 +1,9 @@
 /**
  * A disk that is full and a database that can't be written: the sender hears 452 or 451 (503 over HTTP) and
- * keeps the mail, and service returns by itself. Never a 250 for what is not stored.
+ * keeps the mail, and service returns by itself. Never a 250 for what is not stored. What SQLite reports of
+ * the disk below it is in tests/store/failures_test.ts.
+ *
+ * 20 full disk, busy database, no descriptors (RFC 5321 4.2.5)   452, 451, never 250; service returns
  */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
@@ -76,7 +79,7 @@ async function expectService(d: TestDaemon): Promise<void> {
 testIf(
   mounts,
   "cannot mount",
-  "A full disk gets 452 and 503, and service returns with the space",
+  "20: a full disk gets 452 and 503, and service returns with the space",
   () =>
     withSmallDisk("0", async (d, disk) => {
       await expectService(d);
@@ -93,7 +96,7 @@ testIf(
 testIf(
   mounts,
   "cannot mount",
-  "Less than disk_reserve is a full disk to senders, before anything fails",
+  "20: less than disk_reserve is a full disk to senders, before anything fails",
   () =>
     withSmallDisk("1MB", async (d, disk) => {
       await expectService(d);
@@ -118,7 +121,7 @@ testIf(
 testIf(
   mounts,
   "cannot mount",
-  "What was owed when the disk filled up is delivered, and settled later",
+  "20: what was owed when the disk filled up is delivered, and settled later",
   () =>
     withSmallDisk("0", async (d, disk) => {
       d.receiver.answerWith(() => ({ status: 200, delayMs: 300 }));
@@ -132,7 +135,7 @@ testIf(
     }),
 );
 
-test("A database that another process holds gets 451, and full service again afterwards", () =>
+test("20: a database that another process holds gets 451, and full service again afterwards", () =>
   withDaemon({}, async (d) => {
     await expectService(d);
     const before = await stored(d);
@@ -154,6 +157,22 @@ test("A database that another process holds gets 451, and full service again aft
       await d.metrics(),
       /gomail_storage_operations_total\{operation="write",status="error"\} [1-9]/,
     );
+  }));
+
+test("20: a disk that fails for any other reason than space gets 451, and full service again afterwards", () =>
+  withDaemon({}, async (d) => {
+    const large = plainMail({}, `${"x".repeat(76)}\r\n`.repeat(4_000));
+    await d.send(large);
+    // As a file system is after an error of its disk: what was there can't be written to any more.
+    await Deno.rename(`${d.dir}/data/spool`, `${d.dir}/data/spool.lost`);
+    await Deno.writeTextFile(`${d.dir}/data/spool`, "");
+    await d.send(large, {}, /^451 4\.3\.0 /);
+    assertEquals((await d.post(large)).status, 503);
+    assertEquals((await stored(d)).length, 1);
+    await Deno.remove(`${d.dir}/data/spool`);
+    await Deno.rename(`${d.dir}/data/spool.lost`, `${d.dir}/data/spool`);
+    await d.send(large);
+    await expectService(d);
   }));
 
 /** prlimit(1) of util-linux; false where there is none. */

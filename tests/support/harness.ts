@@ -11,6 +11,7 @@ import { type ReceivedRequest, type Receiver, startReceiver } from "../../src/cl
 import { startZoneServer, type ZoneName, type ZoneServer } from "../../src/cli/demo/zone_server.ts";
 import { type Config, configOf } from "../../src/config/schema.ts";
 import { type Daemon, startDaemon } from "../../src/daemon/compose.ts";
+import type { SmtpLimits } from "../../src/servers/smtp/mod.ts";
 import { type LogLine, TEST_TOKEN } from "./daemon_process.ts";
 import { SmtpConversation } from "./smtp_conversation.ts";
 import { withTempDir } from "./test.ts";
@@ -195,12 +196,22 @@ export async function readAnswer(response: Response): Promise<ApiAnswer> {
   };
 }
 
+/** Whatever strangers said in a test: a line of the log is one object on one line, with nothing a terminal obeys. */
+function checkLine(line: string): void {
+  // deno-lint-ignore no-control-regex -- control characters are what is looked for
+  if (/[\x00-\x1f\x7f-\x9f\u2028\u2029]/.test(line) || typeof JSON.parse(line).msg !== "string") {
+    throw new Error(`Not a safe line: ${JSON.stringify(line)}`);
+  }
+}
+
 export interface HarnessOptions {
   /** Beside SENDER_ZONE. */
   zone?: Record<string, ZoneName>;
   logLevel?: LogLevel;
   /** What the daemon goes by instead of the system's. */
   clock?: Clock;
+  /** What an SMTP session may cost, where a test can't wait for what is usual. */
+  smtpLimits?: Partial<SmtpLimits>;
   /** Runs before the daemon starts, for example to mount something at `${dir}/data`. */
   prepare?: (dir: string) => Promise<void>;
 }
@@ -246,8 +257,11 @@ export function withDaemon(
     try {
       await options.prepare?.(dir);
       const config: Config = configOf(all);
-      daemon = await startDaemon(config, { log, clock: options.clock ?? systemClock });
+      const { clock = systemClock, smtpLimits = {} } = options;
+      daemon = await startDaemon(config, { log, clock, smtpLimits });
       await fn(new TestDaemon(daemon, dir, zone, receiver, secret, rawLines, all));
+      log.flush();
+      for (const line of rawLines) checkLine(line);
     } finally {
       await daemon?.stop();
       log.flush();

@@ -31,7 +31,12 @@ export class SmtpConversation {
     const target = text.startsWith("unix:")
       ? { path: text.slice(5) }
       : { host: parts?.[1] ?? parts?.[2] ?? "127.0.0.1", port: Number(parts?.[3] ?? at) };
-    const socket = netConnect({ ...target, ...(from && { localAddress: from }), allowHalfOpen: true });
+    const socket = netConnect({
+      ...target,
+      ...(from && { localAddress: from }),
+      allowHalfOpen: true,
+      noDelay: true,
+    });
     await new Promise<void>((resolve, reject) => {
       socket.once("connect", () => resolve());
       socket.once("error", reject);

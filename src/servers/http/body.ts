@@ -142,7 +142,9 @@ export function checkJson<T>(text: JsonText, schema: ZodType<T>): { value: T } |
   const parsed = text.parse();
   if (isFinding(parsed)) return invalid([{ ...parsed, path: parsed.path || "body" }]);
   const checked = schema.safeParse(parsed.value);
-  return checked.success ? { value: checked.data } : invalid(findingsOf(checked.error));
+  if (checked.success) return { value: checked.data };
+  // A list where an object is due is wrong as a whole, which has no name of its own.
+  return invalid(findingsOf(checked.error).map((finding) => ({ ...finding, path: finding.path || "body" })));
 }
 
 /** The query string by a schema; a name given twice is a mistake, not a list. */

@@ -310,7 +310,7 @@ test("JSON that is missing or wrong is 400 with every path", () =>
     assertEquals(await json({ ...good, raw_base64: "QQ==" }), ["raw"]);
     assertEquals(await json({ ...good, raw: undefined, raw_base64: "*" }), ["raw_base64"]);
     assertEquals(await json({ ...good, client_address: "1.2.3", helo: "x\ny" }), ["client_address", "helo"]);
-    assertEquals(await json([]), [""]);
+    assertEquals(await json([]), ["body"]);
     assertEquals(h.flow.received.length, 0);
   }));
 

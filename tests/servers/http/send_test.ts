@@ -130,7 +130,7 @@ test("Shapes that are wrong are 400 with every path, and nothing is sent", () =>
     assertEquals(await pathsOf(h, json({ send_at: "tomorrow", dry_run: "yes" })), ["send_at", "dry_run"]);
     assertEquals(await pathsOf(h, json({ send_at: "2026-01-01T00:00:00" })), ["send_at"]);
     assertEquals(await pathsOf(h, json({ subject: "x".repeat(3000) })), ["subject"]);
-    assertEquals(await pathsOf(h, post([])), [""]);
+    assertEquals(await pathsOf(h, post([])), ["body"]);
     for (const content of ["*", "aGVsbG8", "aGVsbG8=x", "aGVsbG9=", "-_-_"]) {
       const attachments = [
         { filename: "a", content_type: "text/plain", content: "aGVsbG8=" },
