@@ -119,6 +119,7 @@ export class Conversation {
   /** The connection is gone. */
   lost(): void {
     this.#dropIncoming();
+    this.dialogue.leaveForwarded?.();
     this.#phase = "closed";
   }
 
@@ -222,6 +223,7 @@ export class Conversation {
       headerLinesMax: limits.headerLinesMax,
     });
     this.#incoming = { requestId: newId(), reader, spool, failure: null };
+    this.dialogue.attempts++;
     this.#enter("data");
     this.#say(go.text);
   }

@@ -11,7 +11,8 @@ import type { Logger } from "../../base/log.ts";
 import type { Metrics } from "../../base/metrics.ts";
 import { mergeWildcards } from "../../config/notation.ts";
 import type { Config } from "../../config/schema.ts";
-import { ConnectionGuard, type ConnectionLimits } from "../../guard/connections.ts";
+import { type Admission, ConnectionGuard, type ConnectionLimits } from "../../guard/connections.ts";
+import { ForwardedClients } from "../../guard/forwarded_clients.ts";
 import type { InboundFlow } from "../../inbound/types.ts";
 import { type DialogueConfig, type DoorKind, newDialogue, type Peer } from "./dialogue.ts";
 import { SMTP_LIMITS, type SmtpLimits } from "./limits.ts";
@@ -71,6 +72,7 @@ class Door implements SmtpDoor {
   #options: SmtpDoorOptions;
   #limits: SmtpLimits;
   #guard: ConnectionGuard;
+  #forwarded: ForwardedClients;
   #tls: TlsKeeper;
   #reporter: Reporter;
   #turns: Turns;
@@ -87,6 +89,7 @@ class Door implements SmtpDoor {
     this.#options = options;
     this.#limits = { ...SMTP_LIMITS, ...options.limits };
     this.#guard = new ConnectionGuard(config, clock);
+    this.#forwarded = new ForwardedClients(config, clock);
     this.#tls = new TlsKeeper({ config, hostname, clock, log, metrics, pollMs: this.#limits.tlsPollMs });
     this.#reporter = new Reporter({ clock, log, metrics });
     this.#turns = new Turns(clock);
@@ -166,12 +169,13 @@ class Door implements SmtpDoor {
     const remote = socket.remoteAddress;
     const address = remote ? plainAddress(remote) : null;
     if (this.#draining) return this.#turnAway(socket, "421 4.3.2 Service is shutting down, try again later");
-    const admission = this.#guard.admit(address);
+    const mayForward = kind !== "smtp" &&
+      (address === null || inRanges(address, this.#options.config().xforward_peers));
+    const admission = this.#guard.admit(address, { isOurs: mayForward });
     if (!admission.admitted) {
       this.#reporter.turnedAway(admission.reason, address);
       return this.#turnAway(socket, "421 4.7.0 Too many connections, try again later");
     }
-    const mayForward = address === null || inRanges(address, this.#options.config().xforward_peers);
     const peer: Peer = { address, allowlisted: admission.allowlisted, mayForward };
     try {
       this.#open(kind, socket, peer, admission.leave);
@@ -188,7 +192,8 @@ class Door implements SmtpDoor {
     const limits = this.#limits;
     const tls = () => this.#tls.current();
     const tlsOffered = () => tls() !== null;
-    const dialogue = newDialogue({ kind, peer, limits, flow, config, hostname, tlsOffered });
+    const admitForwarded = (client: string, port: number | null) => this.#admitForwarded(client, port);
+    const dialogue = newDialogue({ kind, peer, limits, flow, config, hostname, tlsOffered, admitForwarded });
     const { address } = peer;
     // Behind a proxy or a queue the client's name is XFORWARD's to tell.
     const name = kind === "smtp" && resolveHostname && address !== null
@@ -208,6 +213,12 @@ class Door implements SmtpDoor {
     this.#sessions.add(session);
     report.began();
     session.begin();
+  }
+
+  #admitForwarded(client: string, port: number | null): Admission {
+    const admission = this.#forwarded.admit(client, port);
+    if (!admission.admitted) this.#reporter.turnedAway(admission.reason, client);
+    return admission;
   }
 
   /** One line and out, before any work; whoever does not take the line is cut off a moment later. */

@@ -76,7 +76,7 @@ export async function withDoor(options: HarnessOptions, fn: (h: Harness) => Prom
     hostname: () => "mx.example.com",
     ...rest,
     // Most tests drive a fake clock, or are not about the silence before the greeting.
-    limits: { greetWaitMs: 0, ...options.limits },
+    limits: { greetWaitMs: 0, greetWaitAllowlistedMs: 0, ...options.limits },
     config: () => config,
     flow,
   });

@@ -16,6 +16,7 @@ export interface RecorderOptions {
   tlsOffered?: boolean;
   flow?: FakeFlow;
   hostname?: string | null;
+  admitForwarded?: Dialogue["admitForwarded"];
 }
 
 export class Recorder implements Wire {
@@ -45,6 +46,7 @@ export class Recorder implements Wire {
       config: () => config,
       hostname: () => "mx.example.com",
       tlsOffered: () => options.tlsOffered ?? false,
+      admitForwarded: options.admitForwarded,
     });
     this.conversation = new Conversation(this.dialogue, this);
   }
