@@ -22,6 +22,8 @@ export interface BenchOptions {
   prepare?: (dir: string) => Promise<void>;
   /** Over what suits a load run. */
   values?: Record<string, unknown>;
+  /** For the daemon's runtime. */
+  flags?: readonly string[];
 }
 
 export async function withBench<T>(fn: (bench: Bench) => Promise<T>, options: BenchOptions = {}): Promise<T> {
@@ -37,7 +39,7 @@ export async function withBench<T>(fn: (bench: Bench) => Promise<T>, options: Be
       log_level: "info",
       ...options.values,
     };
-    const daemon = await DaemonProcess.start(dir, values, { keepLines: false });
+    const daemon = await DaemonProcess.start(dir, values, { keepLines: false, flags: options.flags ?? [] });
     try {
       return await fn({ daemon, received: receiver.received, mails, big });
     } finally {

@@ -5,8 +5,9 @@
  * before the daemon has worked for a while: its heap grows with the first mails, whoever sends them.
  */
 
+import { COMPILE_FLAGS } from "../../packaging/build/permissions.ts";
 import { type Bench, RECIPIENT, withBench } from "./bench.ts";
-import { watchCpu } from "./cpu.ts";
+import { type CpuUse, watchCpu } from "./cpu.ts";
 import { Crowd } from "./crowd_process.ts";
 import { freshClients, type GoodRun, keptClient, steadyClients, type Taken } from "./good_clients.ts";
 import { percentile } from "./smtp_load.ts";
@@ -23,12 +24,15 @@ const VALUES = {
   max_connections_per_ip: 10,
   throttle_connections_per_minute: 60,
 };
+/** V8 as the executable has it: by default it lets tens of MB of garbage lie after a flood, for want of a reason. */
+const FLAGS = COMPILE_FLAGS.filter((flag) => flag.startsWith("--v8-flags"));
 const P99_MS_MAX = 500;
 const RATE_RATIO_MIN = 0.9;
 const RSS_BYTES_MAX = 50 * 1024 * 1024;
 const SETTLE_MS = 30_000;
-const STEADY_PER_SECOND = 200;
-const FLOOD_CONNECTIONS = 200;
+/** What the machine can do with others at work as well. */
+const STEADY_PER_SECOND = 30;
+const FLOOD_CONNECTIONS = 400;
 
 const addresses = (net: string, count: number) => Array.from({ length: count }, (_, i) => `${net}.${i + 1}`);
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -63,8 +67,7 @@ export async function porter({ seconds, turns }: Options): Promise<boolean> {
     const isSmall = await rssAfter(bench, rss);
     const isFast = verdict(
       `p99 to 250 with the crowd under ${P99_MS_MAX} ms, kept and fresh (medians of ${turns} turns)`,
-      [...crowded.map(({ kept }) => kept)].length > 0 &&
-        (["kept", "fresh"] as const).every((kind) => p99(crowded, kind) < P99_MS_MAX),
+      (["kept", "fresh"] as const).every((kind) => p99(crowded, kind) < P99_MS_MAX),
       (["kept", "fresh"] as const).map((kind) =>
         `${kind} ${p99(quiet, kind).toFixed(0)} ms quiet, ${p99(crowded, kind).toFixed(0)} ms crowded`
       ).join("; "),
@@ -72,46 +75,46 @@ export async function porter({ seconds, turns }: Options): Promise<boolean> {
     const refused = [...quiet, ...crowded].flatMap(({ kept, fresh }) => [...kept.refused, ...fresh.refused]);
     const noneRefused = verdict("no good mail refused", refused.length === 0, refused[0] ?? "none");
     return isSmall && isFast && noneRefused;
-  }, { values: VALUES });
+  }, { values: VALUES, flags: FLAGS });
 }
 
 /** True when all targets are met. */
 export async function flood({ seconds, turns }: Options): Promise<boolean> {
   return await withBench(async (bench) => {
     const run: GoodRun = { ...bench, port: bench.daemon.smtpPort, recipient: RECIPIENT, seconds };
-    const senders = addresses("127.0.3", 10);
-    await steadyClients({ ...run, seconds: 10 }, senders, STEADY_PER_SECOND);
+    await steadyClients({ ...run, seconds: 10 }, SENDERS, STEADY_PER_SECOND);
     const rss = await restingRss(bench);
-    let ratio = 0;
-    // The second pair is not judged: generator, flood and daemon share the cores, and all want all of them.
-    for (const perSecond of [STEADY_PER_SECOND, 0]) {
-      const name = perSecond === 0 ? "as fast as they go" : `${perSecond}/s`;
-      const [without, under]: [number[], number[]] = [[], []];
-      for (let turn = 0; turn < turns; turn++) {
-        without.push(await steadyClients(run, senders, perSecond));
-        const crowd = await Crowd.start({
-          port: run.port,
-          idleFrom: [],
-          idleEach: 0,
-          hammerFrom: ["127.0.4.1"],
-          hammers: FLOOD_CONNECTIONS,
-        });
-        const cpu = watchCpu({ daemon: bench.daemon.pid, crowd: crowd.pid, load: Deno.pid });
-        under.push(await steadyClients(run, senders, perSecond));
-        tellCrowd(crowd, seconds, cpu());
-        await crowd.end();
-        console.log(`${name}: ${without.at(-1)!.toFixed(1)}/s, in the flood ${under.at(-1)!.toFixed(1)}/s`);
-      }
-      const now = median(under) / median(without);
-      console.log(
-        `${name}: medians ${median(without).toFixed(1)} and ${median(under).toFixed(1)}, ${now.toFixed(3)}`,
-      );
-      if (perSecond > 0) ratio = now;
-    }
+    const ratio = await floodTurns(run, turns, STEADY_PER_SECOND, bench.daemon.pid);
     const isSmall = await rssAfter(bench, rss);
     const goal = `others' accepted rate at ${RATE_RATIO_MIN} or more of what it was`;
-    return verdict(goal, ratio >= RATE_RATIO_MIN, ratio.toFixed(3)) && isSmall;
-  }, { values: VALUES });
+    const isServed = verdict(goal, ratio >= RATE_RATIO_MIN, ratio.toFixed(3));
+    // Not judged: generator, flood and daemon share the cores, and here all want all of them.
+    await floodTurns(run, turns, 0, bench.daemon.pid);
+    return isServed && isSmall;
+  }, { values: VALUES, flags: FLAGS });
+}
+
+const SENDERS = addresses("127.0.3", 10);
+
+/** The accepted rate with the flood to that without, in turns; `perSecond` 0 is as fast as they go. */
+async function floodTurns(run: GoodRun, turns: number, perSecond: number, daemon: number): Promise<number> {
+  const name = perSecond === 0 ? "as fast as they go" : `${perSecond}/s`;
+  const [without, under]: [number[], number[]] = [[], []];
+  for (let turn = 0; turn < turns; turn++) {
+    const quietCpu = watchCpu({ daemon, load: Deno.pid });
+    without.push(await steadyClients(run, SENDERS, perSecond));
+    console.log(`  quiet: ${cpuText(quietCpu())}`);
+    const plan = { port: run.port, idleFrom: [], idleEach: 0 };
+    const crowd = await Crowd.start({ ...plan, hammerFrom: ["127.0.4.1"], hammers: FLOOD_CONNECTIONS });
+    const cpu = watchCpu({ daemon, crowd: crowd.pid, load: Deno.pid });
+    under.push(await steadyClients(run, SENDERS, perSecond));
+    tellCrowd(crowd, run.seconds, cpu());
+    await crowd.end();
+    console.log(`${name}: ${without.at(-1)!.toFixed(1)}/s, in the flood ${under.at(-1)!.toFixed(1)}/s`);
+  }
+  const [before, now] = [median(without), median(under)];
+  console.log(`${name}: medians ${before.toFixed(1)} and ${now.toFixed(1)}, ${(now / before).toFixed(3)}`);
+  return now / before;
 }
 
 interface GoodTurn {
@@ -139,14 +142,18 @@ function tell(name: string, turn: GoodTurn): void {
   console.log(`${name}: ${figures.join("; ")}`);
 }
 
-function tellCrowd(crowd: Crowd, seconds: number, cpu: ReturnType<ReturnType<typeof watchCpu>>): void {
+function tellCrowd(crowd: Crowd, seconds: number, cpu: CpuUse): void {
   const { idle, connects, turnedAway, cut, talked } = crowd.last;
-  const used = Object.entries(cpu.seconds).map(([name, value]) => `${name} ${value.toFixed(1)} s`).join(", ");
   console.log(
     `  crowd: ${idle} idle, ${(connects / seconds).toFixed(0)} connects/s ` +
       `(${turnedAway} turned away by 421, ${cut} cut, ${talked} talked); ` +
-      `CPU ${used}, others ${(cpu.others * 100).toFixed(0)} %`,
+      cpuText(cpu),
   );
+}
+
+function cpuText({ seconds, others }: CpuUse): string {
+  const used = Object.entries(seconds).map(([name, value]) => `${name} ${value.toFixed(1)} s`).join(", ");
+  return `CPU ${used}, others ${(others * 100).toFixed(0)} %`;
 }
 
 /** What a connection costs that only waits for its client to speak. */

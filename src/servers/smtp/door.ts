@@ -18,6 +18,7 @@ import { type DialogueConfig, type DoorKind, newDialogue, type Peer } from "./di
 import { SMTP_LIMITS, type SmtpLimits } from "./limits.ts";
 import { type Binder, Listener, type ListenerInfo, netBinder } from "./listener.ts";
 import { lookUpName, type ResolveHostname } from "./names.ts";
+import { REPLY } from "./replies.ts";
 import { Reporter } from "./reporter.ts";
 import { Session } from "./session.ts";
 import { type TlsConfig, TlsKeeper } from "./tls_keeper.ts";
@@ -61,9 +62,6 @@ export interface SmtpDoor {
   readonly activeCount: number;
 }
 
-/** Turned-away peers that may wait for their 421 to be read; more are cut off at once. */
-const TURNED_AWAY_MAX = 256;
-
 export function createSmtpDoor(options: SmtpDoorOptions): SmtpDoor {
   return new Door(options);
 }
@@ -78,7 +76,7 @@ class Door implements SmtpDoor {
   #turns: Turns;
   #listeners: Listener[] = [];
   #sessions = new Set<Session>();
-  /** Sockets that hear a last word, with the timers that cut them off. */
+  /** Sockets that wait for their last word, with the timers that say it. */
   #leaving = new Map<Socket, Timer>();
   #draining = false;
   /** Whoever waits in drain() for the last session. */
@@ -168,13 +166,14 @@ class Door implements SmtpDoor {
   #accept(kind: DoorKind, socket: Socket): void {
     const remote = socket.remoteAddress;
     const address = remote ? plainAddress(remote) : null;
-    if (this.#draining) return this.#turnAway(socket, "421 4.3.2 Service is shutting down, try again later");
+    if (this.#draining) return this.#turnAway(socket, REPLY.shuttingDown.text, 0);
     const mayForward = kind !== "smtp" &&
       (address === null || inRanges(address, this.#options.config().xforward_peers));
     const admission = this.#guard.admit(address, { isOurs: mayForward });
     if (!admission.admitted) {
       this.#reporter.turnedAway(admission.reason, address);
-      return this.#turnAway(socket, "421 4.7.0 Too many connections, try again later");
+      // Our own mail server is refused only when the house is full, and knows when to come again.
+      return this.#turnAway(socket, REPLY.turnedAway.text, mayForward ? 0 : this.#limits.turnAwayMs);
     }
     const peer: Peer = { address, allowlisted: admission.allowlisted, mayForward };
     try {
@@ -221,17 +220,23 @@ class Door implements SmtpDoor {
     return admission;
   }
 
-  /** One line and out, before any work; whoever does not take the line is cut off a moment later. */
-  #turnAway(socket: Socket, text: string): void {
+  /**
+   * One line and out, before any work: nothing is read (a read has a buffer of 64 KB), so a client that waits for
+   * the greeting hears the line, and one that talked into it may hear a reset. A client that comes again at once
+   * comes once in `waitMs`, where an answer at once would keep both sides as busy as they can be. As many may wait
+   * as may be in; more are cut off without a word.
+   */
+  #turnAway(socket: Socket, text: string, waitMs: number): void {
     socket.on("error", () => socket.destroy());
-    if (this.#leaving.size >= TURNED_AWAY_MAX) return void socket.destroy();
-    const timer = this.#options.clock.timer(this.#limits.lingerMs, () => socket.destroy());
+    if (this.#leaving.size >= this.#options.config().max_total_connections) return void socket.destroy();
+    const timer = this.#options.clock.timer(
+      waitMs,
+      () => socket.end(text + "\r\n", () => socket.destroy()),
+    );
     this.#leaving.set(socket, timer);
     socket.on("close", () => {
       timer.cancel();
       this.#leaving.delete(socket);
     });
-    socket.end(text + "\r\n");
-    socket.resume();
   }
 }

@@ -13,6 +13,8 @@ export interface SmtpLimits {
   greetWaitMs: number;
   /** The same for peers on the allowlist, Postfix above all, which opens a connection for each mail. */
   greetWaitAllowlistedMs: number;
+  /** How long a stranger over a limit waits for its 421; as long as Postfix's smtpd_error_sleep_time. */
+  turnAwayMs: number;
   /** For each command, counted from the last answer, so that a trickle of bytes gains nothing (4.5.3.2.7). */
   commandMs: number;
   /** From the beginning, or the last mail, to the next DATA: a NOOP now and then holds no place for hours. */
@@ -62,6 +64,7 @@ export interface SmtpLimits {
 export const SMTP_LIMITS: Readonly<SmtpLimits> = Object.freeze({
   greetWaitMs: 200,
   greetWaitAllowlistedMs: 10,
+  turnAwayMs: 1_000,
   commandMs: 300_000,
   withoutMailMs: 900_000,
   dataMs: 600_000,

@@ -126,6 +126,6 @@ export const REPLY = {
     then: "close",
     note: "too_many_refused",
   }),
-  clientTurnedAway: answer("421 4.7.0 Too many connections, try again later", { then: "close" }),
+  turnedAway: answer("421 4.7.0 Too many connections, try again later", { then: "close" }),
   tooManyMails: answer("421 4.7.0 Too many mails in one session", { then: "close", note: "too_many_mails" }),
 } as const satisfies Record<string, Answer>;

@@ -79,6 +79,8 @@ export class Session implements Wire {
     this.#deadline = new Deadline(parts.clock, () => this.#orDestroy(() => this.#deadlineMissed()));
     this.#flushDeadline = new Deadline(parts.clock, () => this.destroy());
     this.#listen(parts.socket);
+    // The listener hands sockets over unread.
+    parts.socket.resume();
   }
 
   /** Greets after a short silence: who talks into it is no mail server, wherever it calls from. */

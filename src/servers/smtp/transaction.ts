@@ -22,7 +22,7 @@ export function mail(dialogue: Dialogue, argument: string): Answer {
   if (dialogue.attempts >= dialogue.limits.messagesMax && !dialogue.peer.allowlisted) {
     return REPLY.tooManyMails;
   }
-  if (!admitsClient(dialogue)) return REPLY.clientTurnedAway;
+  if (!admitsClient(dialogue)) return REPLY.turnedAway;
   const result = openMail(dialogue, argument);
   // A MAIL that failed ends what XFORWARD said before it: the next MAIL may be about another client.
   if (!result.text.startsWith("2")) forgetEnvelope(dialogue);

@@ -167,6 +167,33 @@ test("a stranger waits longer for the greeting than a peer on the allowlist, or 
   }
 });
 
+test("a stranger over a limit waits for its 421, and when as many wait as may be in, the next is cut off", async () => {
+  const clock = new FakeClock();
+  const limits = { turnAwayMs: SMTP_LIMITS.turnAwayMs };
+  const config = { connection_allowlist: [], max_connections_per_ip: 1, max_total_connections: 20 };
+  await withDoor({ clock, limits, config }, async (h) => {
+    await (await h.connect()).expect(/^220 /);
+    const waiting = await Promise.all(Array.from({ length: 20 }, () => h.connect()));
+    await until(async () =>
+      await metricValue(h.metrics, 'gomail_connections_rejected_total{reason="per_ip"}') === 20
+    );
+    assertEquals(await (await h.connect()).expectClosed(), "");
+    await clock.advance(SMTP_LIMITS.turnAwayMs - 1);
+    await settle();
+    assertEquals(waiting.map((client) => client.received).join(""), "");
+    await clock.advance(1);
+    for (const client of waiting) await client.expect(/^421 4\.7\.0 /);
+    assertEquals(await waiting[0]!.expectClosed(), "");
+    // They are gone, and the next is told again.
+    const next = await h.connect();
+    await until(async () => {
+      await clock.advance(SMTP_LIMITS.turnAwayMs);
+      return next.received !== "";
+    });
+    await next.expect(/^421 /);
+  });
+});
+
 test("the total holds at every door, and our own server behind the others has the reserve", () => {
   const config = {
     connection_allowlist: [],
