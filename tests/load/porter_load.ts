@@ -29,6 +29,7 @@ const FLAGS = COMPILE_FLAGS.filter((flag) => flag.startsWith("--v8-flags"));
 const P99_MS_MAX = 500;
 const RATE_RATIO_MIN = 0.9;
 const RSS_BYTES_MAX = 50 * 1024 * 1024;
+const WARM_UP_SECONDS = 60;
 const SETTLE_MS = 30_000;
 /** What the machine can do with others at work as well. */
 const STEADY_PER_SECOND = 30;
@@ -43,7 +44,7 @@ const median = (values: number[]) => percentile(values, 50);
 export async function porter({ seconds, turns }: Options): Promise<boolean> {
   return await withBench(async (bench) => {
     const run: GoodRun = { ...bench, port: bench.daemon.smtpPort, recipient: RECIPIENT, seconds };
-    await goodTurn({ ...run, seconds: 10 });
+    await goodTurn({ ...run, seconds: WARM_UP_SECONDS });
     await idleCost(bench);
     const rss = await restingRss(bench);
     const quiet: GoodTurn[] = [];
@@ -82,7 +83,7 @@ export async function porter({ seconds, turns }: Options): Promise<boolean> {
 export async function flood({ seconds, turns }: Options): Promise<boolean> {
   return await withBench(async (bench) => {
     const run: GoodRun = { ...bench, port: bench.daemon.smtpPort, recipient: RECIPIENT, seconds };
-    await steadyClients({ ...run, seconds: 10 }, SENDERS, STEADY_PER_SECOND);
+    await steadyClients({ ...run, seconds: WARM_UP_SECONDS }, SENDERS, STEADY_PER_SECOND);
     const rss = await restingRss(bench);
     const ratio = await floodTurns(run, turns, STEADY_PER_SECOND, bench.daemon.pid);
     const isSmall = await rssAfter(bench, rss);
