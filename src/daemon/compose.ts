@@ -28,7 +28,7 @@ import { createRetention, openStore } from "../store/mod.ts";
 import { atMost, type Context, type DaemonOptions, endAll, newContext } from "./context.ts";
 import { openDkim } from "./dkim.ts";
 import { DnsWatch } from "./dns_watch.ts";
-import { startGauges } from "./gauges.ts";
+import { startGauges, startHealthGauge } from "./gauges.ts";
 import { createHealth, type HealthReport, type HealthSources } from "./health.ts";
 import { loadKeys } from "./keys.ts";
 import { leaveStopDuration, takeStopDuration } from "./last_stop.ts";
@@ -85,7 +85,7 @@ async function openVault({ config, clock, log, metrics, options, endings }: Cont
   const retention = createRetention({ store, config, clock, log });
   endings.push(() => retention.stop());
   // Before any listener: the first scrape shall not read a full disk out of a gauge that nobody has set.
-  const gauges = startGauges({ store, metrics, clock, log });
+  const gauges = startGauges({ store, diskReserveBytes: () => config().disk_reserve, metrics, clock, log });
   endings.push(() => gauges.cancel());
   const tokens = new TokenBook({ store, configured: () => config().bearer_token, clock, log });
   endings.push(() => tokens.close());
@@ -321,6 +321,8 @@ export async function startDaemon(initial: Config, options: DaemonOptions): Prom
     for (const { kind, address } of await smtp.listen()) if (address) addresses[kind].push(address);
     engine.start();
     vault.retention.start();
+    const healthGauge = startHealthGauge({ health, metrics, clock, log });
+    context.endings.push(() => healthGauge.cancel());
     const startup_ms = Math.round(clock.monotonic() - beganMs);
     log.info("Ready", { version: VERSION, ...addresses, startup_ms });
 
