@@ -5,6 +5,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { dashboard } from "../../packaging/build/dashboard.ts";
+import { FILES } from "../../packaging/build/deb_files.ts";
 import { dashboardRows, NOT_SHOWN } from "../../packaging/build/dashboard_rows.ts";
 import { metricsIn, Queries } from "../../packaging/build/metric_queries.ts";
 import { recordingRules } from "../../packaging/build/recording_rules.ts";
@@ -31,6 +32,15 @@ test("the committed dashboard is what the metrics make", () =>
 
 test("the committed recording rules are what the metrics make", () =>
   assertGolden("../../packaging/monitoring/gomail-recording.yml", recordingRules(createMetrics())));
+
+test("all of it is packaged, and named in its README", async () => {
+  const readme = await Deno.readTextFile(`${MONITORING}/README.md`);
+  for (const { name } of Deno.readDirSync(MONITORING)) {
+    const packaged = FILES.find(({ source }) => source === `packaging/monitoring/${name}`);
+    assertEquals(packaged?.path, `usr/share/doc/gomail/examples/monitoring/${name}`);
+    assert(name === "README.md" || readme.includes(`\`${name}\``), name);
+  }
+});
 
 test("every metric has a panel, or a reason why not", () => {
   const metrics = createMetrics();
