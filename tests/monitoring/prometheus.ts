@@ -45,7 +45,12 @@ export class Prometheus {
       stderr: "inherit",
     }).spawn();
     const prometheus = new Prometheus(`http://${at}`, child);
-    await until(() => prometheus.#isReady(), "Prometheus to be ready");
+    try {
+      await until(() => prometheus.#isReady(), "Prometheus to be ready");
+    } catch (error) {
+      await prometheus.stop();
+      throw error;
+    }
     return prometheus;
   }
 

@@ -42,7 +42,7 @@ const MUST_RISE = [
 ];
 
 /** As Grafana fills in its variables. */
-const filled = (expr: string) => expr.replaceAll("$instance", ".*").replaceAll("$__rate_interval", "1m");
+const filled = (expr: string) => expr.replaceAll("$instance", ".*").replaceAll("$__rate_interval", "5m");
 
 function withPrometheus(fn: (d: TestDaemon, prometheus: Prometheus) => Promise<void>): Promise<void> {
   return withWorld(async (d) => {
@@ -71,7 +71,7 @@ testIf(
         return missing;
       };
       let missing: string[] = [];
-      await until(async () => (missing = await rises()).length === 0, "all counters to rise", 15_000)
+      await until(async () => (missing = await rises()).length === 0, "all counters to rise")
         .catch(() => assertEquals(missing, []));
       // A rate needs what happens between two scrapes; routes that were first asked above have their second value now.
       await happen(d);
@@ -95,7 +95,6 @@ testIf(
           return waiting.length === 0;
         },
         "every panel to have data",
-        15_000,
       ).catch(() => assertEquals(waiting, []));
       const { groups } = await prometheus.ask("rules");
       // deno-lint-ignore no-explicit-any -- Prometheus's own form
