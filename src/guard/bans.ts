@@ -71,8 +71,11 @@ const DAY_MS = 86_400_000;
 const DURATION_MS_MAX = 30 * DAY_MS;
 /** A ban is remembered as long after its end as it lasted, and for a day at least. */
 const MEMORY_MS_MIN = DAY_MS;
-const AUTOMATIC_MAX = 100_000;
+/** As many as a /48 has /64s. */
+const AUTOMATIC_MAX = 65_536;
 const MANUAL_MAX = 10_000;
+/** So many automatic ones have all their evidence; in a crowd of more each has its newest, or it would fill memory. */
+const FULL_EVIDENCE_MAX = 5_000;
 /** So many go at once when there are too many, because looking for them costs as much as for one. */
 const EVICTED_SHARE = 0.01;
 const DETAIL_CHARS_MAX = 120;
@@ -176,7 +179,9 @@ export class BanBook {
     this.#offenders.forget(key);
     const names = [...new Set(found.evidence.map((entry) => nameOf(entry.violation)))].join(", ");
     const reason = `${found.points} points within ${formatDuration(ban_window)}: ${names}`;
-    this.#banFor(networkAround(parsed, parsed.family === 4 ? 32 : 64), reason, found.evidence);
+    const isCrowd = this.#table.automatic >= FULL_EVIDENCE_MAX;
+    const shown = isCrowd ? found.evidence.slice(-1) : found.evidence;
+    this.#banFor(networkAround(parsed, parsed.family === 4 ? 32 : 64), reason, shown);
   }
 
   /** What an allowlist or a slip of the keyboard makes of a range before it is banned; null when it can't be. */
@@ -326,6 +331,7 @@ export class BanBook {
   /** Of the store; and a good moment to try again what could not be written. */
   async #forget(): Promise<void> {
     this.#sweep();
+    this.#offenders.forgetOld(this.#deps.config().ban_window);
     try {
       await this.#writer.flush();
       // A wall clock that ran ahead would delete what is still in force.
@@ -340,10 +346,11 @@ export class BanBook {
   }
 }
 
-/** What a stranger wrote, safe on a terminal and in a log. */
+/** What a stranger wrote, safe on a terminal and in a log. A copy: a slice would keep all of the line it is from. */
 function oneLine(text: string): string {
   const shown = printable(text.slice(0, DETAIL_CHARS_MAX));
-  return shown.length <= DETAIL_CHARS_MAX ? shown : `${shown.slice(0, DETAIL_CHARS_MAX - 3)}...`;
+  const cut = shown.length <= DETAIL_CHARS_MAX ? shown : `${shown.slice(0, DETAIL_CHARS_MAX - 3)}...`;
+  return new TextDecoder().decode(new TextEncoder().encode(cut));
 }
 
 function nameOf(kind: string): string {
