@@ -12,11 +12,11 @@
 
 import {
   inRanges,
-  networkAround,
   networkKey,
   overlapping,
   parseAddress,
   parseNetwork,
+  partyAround,
 } from "../base/address.ts";
 import { type Clock, every, type Timer } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
@@ -181,7 +181,7 @@ export class BanBook {
     const reason = `${found.points} points within ${formatDuration(ban_window)}: ${names}`;
     const isCrowd = this.#table.automatic >= FULL_EVIDENCE_MAX;
     const shown = isCrowd ? found.evidence.slice(-1) : found.evidence;
-    this.#banFor(networkAround(parsed, parsed.family === 4 ? 32 : 64), reason, shown);
+    this.#banFor(partyAround(parsed), reason, shown);
   }
 
   /** What an allowlist or a slip of the keyboard makes of a range before it is banned; null when it can't be. */
