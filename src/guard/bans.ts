@@ -231,17 +231,23 @@ export class BanBook {
 
   /**
    * Takes a ban out, with its history; an address will do for a range that it alone can mean. In force as add() is.
+   * Tells which one it was, and what still keeps out who was named.
    */
-  async remove(text: string): Promise<"removed" | "unknown" | { several: string[] }> {
+  async remove(
+    text: string,
+  ): Promise<{ removed: string; stillCoveredBy: string[] } | { several: string[] } | "unknown"> {
     const range = this.#meant(text);
     if (range === null) return "unknown";
     if (typeof range !== "string") return range;
+    const named = parseNetwork(text)!;
     const { record } = this.#table.get(range) ?? {};
     this.#table.delete(range);
     this.#tellSize();
     if (record) this.#deps.log.info("Ban removed", { range, source: record.source, reason: record.reason });
+    const stillCoveredBy = this.#table.covering(named.text.replace(/\/\d+$/, ""))
+      .map((held) => held.record.range).filter((wider) => parseNetwork(wider)!.bits <= named.bits).sort();
     await this.#writer.write(range, null);
-    return "removed";
+    return { removed: range, stillCoveredBy };
   }
 
   /** Bans in force, newest first; those that cover `address` when it is given. Throws InvalidCursor. */
