@@ -80,6 +80,8 @@ const FULL_EVIDENCE_MAX = 5_000;
 const EVICTED_SHARE = 0.01;
 const DETAIL_CHARS_MAX = 120;
 const FORGET_MS = 3_600_000;
+/** Looking takes milliseconds where there are many, so those that end one by one after a flood are looked at together. */
+const SWEEP_GAP_MS = 1_000;
 /** Wider is a slip of the keyboard: there are only 256 IPv4 /8, and all of the IPv6 internet is a /3. */
 const BITS_MIN = { 4: 8, 6: 16 };
 
@@ -93,6 +95,7 @@ export class BanBook {
   /** Looks for what has ended, when the next one ends; nobody may ask by then, but the metric is read. */
   #sweepTimer: Timer | null = null;
   #sweepAt = Infinity;
+  #sweptAt = -Infinity;
   #forgetTimer: Timer | null = null;
   /** What the wall clock would show if it had never been set since. */
   readonly #wallNow: () => number;
@@ -322,11 +325,14 @@ export class BanBook {
 
   #sweep(): void {
     this.#sweepAt = Infinity;
+    this.#sweptAt = this.#deps.clock.monotonic();
     this.#sweepBy(this.#table.sweep());
     this.#tellSize();
   }
 
-  #sweepBy(at: number): void {
+  /** The metric alone waits for it: who is banned is asked of the ban itself. */
+  #sweepBy(endsAt: number): void {
+    const at = Math.max(endsAt, this.#sweptAt + SWEEP_GAP_MS);
     if (at >= this.#sweepAt) return;
     this.#sweepTimer?.cancel();
     this.#sweepAt = at;

@@ -317,6 +317,27 @@ test("the map of automatic bans is bounded: the one that ends first goes, from t
     assertEquals("isNew" in again && again.isNew, false);
   }));
 
+test("bans that end one by one after a flood are looked at together, and each ends in its own time", () =>
+  withBook({ ban_threshold: 1, ban_duration: MINUTE }, async ({ book, clock, gauge, offend }) => {
+    for (let i = 0; i < 100; i++) {
+      offend(`192.0.2.${i}`);
+      await clock.advance(10);
+    }
+    const timer = clock.timer.bind(clock);
+    let timers = 0;
+    clock.timer = (delayMs, fn) => {
+      timers++;
+      return timer(delayMs, fn);
+    };
+    for (let i = 0; i < 100; i++) {
+      await clock.advance(i === 0 ? MINUTE - 1000 : 10);
+      assertEquals([book.find(`192.0.2.${i}`), book.find(`192.0.2.${i + 1}`) !== null], [null, i < 99]);
+    }
+    await clock.advance(1000);
+    assertEquals(await gauge(), 0);
+    assert(timers <= 5, `${timers}`);
+  }));
+
 test("ranges of any length are found, the one that ends last speaks, and adding again replaces", () =>
   withBook({}, async ({ book, offend }) => {
     const wish = { reason: "r", durationMs: HOUR };
