@@ -146,6 +146,11 @@ export function networkKey(address: Address | string): string {
   return `${toAddress(ipaddr.fromByteArray(bytes)).text}/64`;
 }
 
+/** The same party as a network, as parseNetwork() spells it. */
+export function partyAround(address: Address): string {
+  return networkAround(address, address.family === 4 ? 32 : 64);
+}
+
 /**
  * Azure's wire server, the one metadata service that is not in a special range: inside that cloud it is the host
  * below, anywhere else it is nobody.

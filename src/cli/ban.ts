@@ -49,11 +49,20 @@ async function runAdd(invocation: Invocation): Promise<number> {
   return EXIT.ok;
 }
 
+/** Says as well which ban it was, which may be of a network, and what still keeps out who was named. */
 async function runRemove(invocation: Invocation): Promise<number> {
   const { io, flags, args } = invocation;
   const path = `/v1/bans/${segment(args[0]!)}`;
   const answer = await onDaemon(invocation, (client) => client.request("DELETE", path));
-  io.out(isOn(flags, "json") ? json(answer) : `${printable(args[0]!)} is no longer banned\n`);
+  if (isOn(flags, "json")) {
+    io.out(json(answer));
+    return EXIT.ok;
+  }
+  const { range, still_banned_by: still } = (answer ?? {}) as Record<string, unknown>;
+  io.out(`${printable(`the ban of ${range ?? args[0]} is lifted`)}\n`);
+  if (Array.isArray(still) && still.length > 0) {
+    io.err(`${printable(`${args[0]} is still kept out, by ${still.join(", ")}`)}\n`);
+  }
   return EXIT.ok;
 }
 

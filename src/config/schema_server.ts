@@ -40,7 +40,10 @@ export const serverKeys = {
     example: "https://mail.example.com",
   }),
   bearer_token: key(
-    text("a token without spaces").regex(/^\S+$/, { error: "must have no spaces" }).optional(),
+    text("a token without spaces").regex(/^[\x21-\x7e]+$/, {
+      // Clients send other characters in one coding or another, so that it would be a wrong token: and a ban.
+      error: "must be printable ASCII without spaces",
+    }).optional(),
     {
       description: "Token that API clients send. Required by the server, 16 characters or more, random.",
       group: "HTTP API",

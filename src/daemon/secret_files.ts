@@ -37,8 +37,13 @@ export async function takeOverSecret(from: string, to: string): Promise<void> {
   await syncFolderOf(to);
 }
 
+/** One that is gone already is as it should be. */
 export async function removeSecret(path: string): Promise<void> {
-  await Deno.remove(path);
+  try {
+    await Deno.remove(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
   await syncFolderOf(path);
 }
 

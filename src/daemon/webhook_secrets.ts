@@ -8,7 +8,7 @@
 import type { Config } from "../config/schema.ts";
 import { newWebhookSecret } from "../base/secret.ts";
 import type { Logger } from "../base/log.ts";
-import { putSecret, removeSecret, takeOverSecret } from "./secret_files.ts";
+import { putSecret, readSecret, removeSecret, takeOverSecret } from "./secret_files.ts";
 
 export type SecretConfig =
   & Pick<Config, "data_dir">
@@ -82,7 +82,13 @@ export class WebhookSecrets {
       if (next === null) return NONE;
       const configured = this.config().webhook_secret;
       if (configured !== undefined && configured !== next) return CONFIGURED;
-      await takeOverSecret(`${dir}/${SECOND}`, `${dir}/${FIRST}`);
+      // Its file may have been deleted by hand: it signs all the same, so receivers have it, and it is kept.
+      if (await readSecret(`${dir}/${SECOND}`) === next) {
+        await takeOverSecret(`${dir}/${SECOND}`, `${dir}/${FIRST}`);
+      } else {
+        await putSecret(`${dir}/${FIRST}`, next);
+        await removeSecret(`${dir}/${SECOND}`);
+      }
       return this.#now({ current: next, next: null }, "Webhook secret retired");
     });
   }

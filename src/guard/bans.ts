@@ -12,11 +12,11 @@
 
 import {
   inRanges,
-  networkAround,
   networkKey,
   overlapping,
   parseAddress,
   parseNetwork,
+  partyAround,
 } from "../base/address.ts";
 import { type Clock, every, type Timer } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
@@ -71,12 +71,17 @@ const DAY_MS = 86_400_000;
 const DURATION_MS_MAX = 30 * DAY_MS;
 /** A ban is remembered as long after its end as it lasted, and for a day at least. */
 const MEMORY_MS_MIN = DAY_MS;
-const AUTOMATIC_MAX = 100_000;
+/** As many as a /48 has /64s. */
+const AUTOMATIC_MAX = 65_536;
 const MANUAL_MAX = 10_000;
+/** So many automatic ones have all their evidence; in a crowd of more each has its newest, or it would fill memory. */
+const FULL_EVIDENCE_MAX = 5_000;
 /** So many go at once when there are too many, because looking for them costs as much as for one. */
 const EVICTED_SHARE = 0.01;
 const DETAIL_CHARS_MAX = 120;
 const FORGET_MS = 3_600_000;
+/** Looking takes milliseconds where there are many, so those that end one by one after a flood are looked at together. */
+const SWEEP_GAP_MS = 1_000;
 /** Wider is a slip of the keyboard: there are only 256 IPv4 /8, and all of the IPv6 internet is a /3. */
 const BITS_MIN = { 4: 8, 6: 16 };
 
@@ -90,6 +95,7 @@ export class BanBook {
   /** Looks for what has ended, when the next one ends; nobody may ask by then, but the metric is read. */
   #sweepTimer: Timer | null = null;
   #sweepAt = Infinity;
+  #sweptAt = -Infinity;
   #forgetTimer: Timer | null = null;
   /** What the wall clock would show if it had never been set since. */
   readonly #wallNow: () => number;
@@ -176,7 +182,9 @@ export class BanBook {
     this.#offenders.forget(key);
     const names = [...new Set(found.evidence.map((entry) => nameOf(entry.violation)))].join(", ");
     const reason = `${found.points} points within ${formatDuration(ban_window)}: ${names}`;
-    this.#banFor(networkAround(parsed, parsed.family === 4 ? 32 : 64), reason, found.evidence);
+    const isCrowd = this.#table.automatic >= FULL_EVIDENCE_MAX;
+    const shown = isCrowd ? found.evidence.slice(-1) : found.evidence;
+    this.#banFor(partyAround(parsed), reason, shown);
   }
 
   /** What an allowlist or a slip of the keyboard makes of a range before it is banned; null when it can't be. */
@@ -226,17 +234,23 @@ export class BanBook {
 
   /**
    * Takes a ban out, with its history; an address will do for a range that it alone can mean. In force as add() is.
+   * Tells which one it was, and what still keeps out who was named.
    */
-  async remove(text: string): Promise<"removed" | "unknown" | { several: string[] }> {
+  async remove(
+    text: string,
+  ): Promise<{ removed: string; stillCoveredBy: string[] } | { several: string[] } | "unknown"> {
     const range = this.#meant(text);
     if (range === null) return "unknown";
     if (typeof range !== "string") return range;
+    const named = parseNetwork(text)!;
     const { record } = this.#table.get(range) ?? {};
     this.#table.delete(range);
     this.#tellSize();
     if (record) this.#deps.log.info("Ban removed", { range, source: record.source, reason: record.reason });
+    const stillCoveredBy = this.#table.covering(named.text.replace(/\/\d+$/, ""))
+      .map((held) => held.record.range).filter((wider) => parseNetwork(wider)!.bits <= named.bits).sort();
     await this.#writer.write(range, null);
-    return "removed";
+    return { removed: range, stillCoveredBy };
   }
 
   /** Bans in force, newest first; those that cover `address` when it is given. Throws InvalidCursor. */
@@ -311,11 +325,14 @@ export class BanBook {
 
   #sweep(): void {
     this.#sweepAt = Infinity;
+    this.#sweptAt = this.#deps.clock.monotonic();
     this.#sweepBy(this.#table.sweep());
     this.#tellSize();
   }
 
-  #sweepBy(at: number): void {
+  /** The metric alone waits for it: who is banned is asked of the ban itself. */
+  #sweepBy(endsAt: number): void {
+    const at = Math.max(endsAt, this.#sweptAt + SWEEP_GAP_MS);
     if (at >= this.#sweepAt) return;
     this.#sweepTimer?.cancel();
     this.#sweepAt = at;
@@ -326,6 +343,7 @@ export class BanBook {
   /** Of the store; and a good moment to try again what could not be written. */
   async #forget(): Promise<void> {
     this.#sweep();
+    this.#offenders.forgetOld(this.#deps.config().ban_window);
     try {
       await this.#writer.flush();
       // A wall clock that ran ahead would delete what is still in force.
@@ -340,10 +358,11 @@ export class BanBook {
   }
 }
 
-/** What a stranger wrote, safe on a terminal and in a log. */
+/** What a stranger wrote, safe on a terminal and in a log. A copy: a slice would keep all of the line it is from. */
 function oneLine(text: string): string {
   const shown = printable(text.slice(0, DETAIL_CHARS_MAX));
-  return shown.length <= DETAIL_CHARS_MAX ? shown : `${shown.slice(0, DETAIL_CHARS_MAX - 3)}...`;
+  const cut = shown.length <= DETAIL_CHARS_MAX ? shown : `${shown.slice(0, DETAIL_CHARS_MAX - 3)}...`;
+  return new TextDecoder().decode(new TextEncoder().encode(cut));
 }
 
 function nameOf(kind: string): string {

@@ -23,7 +23,15 @@ interface Offender {
   evidence: Noted[];
 }
 
-const KEYS_MAX = 50_000;
+export interface OffendersMax {
+  /** Networks. */
+  keys: number;
+  /** Pieces of evidence of all networks together: they are what takes memory, some 300 bytes each. */
+  evidence: number;
+}
+
+const MAX: OffendersMax = { keys: 50_000, evidence: 80_000 };
+/** Of one network. */
 const EVIDENCE_MAX = 20;
 /** How many of those who were quiet longest each offence looks at, to let go of them. */
 const SWEEP_MAX = 4;
@@ -36,8 +44,10 @@ const EXACT_MAX = 20;
 export class Offenders {
   /** In the order of their last offence. */
   #offenders = new Map<string, Offender>();
+  /** Pieces of evidence, of all together. */
+  #evidence = 0;
 
-  constructor(readonly clock: Clock, readonly keysMax = KEYS_MAX) {}
+  constructor(readonly clock: Clock, readonly max = MAX) {}
 
   get size(): number {
     return this.#offenders.size;
@@ -62,11 +72,16 @@ export class Offenders {
     const isNear = last !== undefined && now - last.at < windowMs / EXACT_MAX;
     if (isNear && offender.points.length >= EXACT_MAX) last.points += points;
     else offender.points.push({ at: now, points });
-    this.#sweep(since);
-    // Deleted and set again, the key goes to the end: that keeps the map in the order of offences.
-    this.#offenders.delete(key);
-    if (this.#offenders.size >= this.keysMax) this.#forgetOldest();
+    this.#sweep(since, SWEEP_MAX);
+    // Forgotten and set again, the key goes to the end: that keeps the map in the order of offences.
+    this.forget(key);
+    const { keys, evidence: evidenceMax } = this.max;
+    if (this.#offenders.size >= keys) this.#forgetOldest();
+    while (this.#offenders.size > 0 && this.#evidence + offender.evidence.length > evidenceMax) {
+      this.#forgetOldest();
+    }
     this.#offenders.set(key, offender);
+    this.#evidence += offender.evidence.length;
     return {
       points: offender.points.reduce((sum, entry) => sum + entry.points, 0),
       evidence: offender.evidence.map((noted) => noted.evidence),
@@ -75,21 +90,24 @@ export class Offenders {
 
   /** It has been dealt with: the next offence is a first one. */
   forget(key: string): void {
+    this.#evidence -= this.#offenders.get(key)?.evidence.length ?? 0;
     this.#offenders.delete(key);
   }
 
-  #sweep(since: number): void {
+  /** Lets go of all whose window is over: after a flood there may be nobody whose offence would do that. */
+  forgetOld(windowMs: number): void {
+    this.#sweep(this.clock.monotonic() - windowMs, Infinity);
+  }
+
+  #sweep(since: number, lookedMax: number): void {
     let looked = 0;
     for (const [key, { evidence }] of this.#offenders) {
-      if (looked++ >= SWEEP_MAX || evidence.at(-1)!.at > since) return;
-      this.#offenders.delete(key);
+      if (looked++ >= lookedMax || evidence.at(-1)!.at > since) return;
+      this.forget(key);
     }
   }
 
   #forgetOldest(): void {
-    for (const key of this.#offenders.keys()) {
-      this.#offenders.delete(key);
-      return;
-    }
+    for (const key of this.#offenders.keys()) return this.forget(key);
   }
 }

@@ -58,16 +58,22 @@ test("ban add says until when, and whom the allowlist lets in all the same", () 
     ]);
   }));
 
-test("ban remove names the range as one part of the path", () =>
-  withDaemon(() => Response.json({ status: "removed" }), async ({ asked, run }) => {
-    const ran = await run("ban remove 192.0.2.0/24");
-    assertEquals([ran.code, ran.out], [0, "192.0.2.0/24 is no longer banned\n"]);
-    assertEquals((await run("ban remove 2001:db8::/32 --json")).out, '{\n  "status": "removed"\n}\n');
+test("ban remove names the range as one part of the path, and tells which ban went and what is left", () => {
+  const answer = { status: "removed", range: "192.0.2.0/24", still_banned_by: ["192.0.0.0/16"] };
+  return withDaemon(() => Response.json(answer), async ({ asked, run }) => {
+    const ran = await run("ban remove 192.0.2.7");
+    assertEquals([ran.code, ran.out, ran.err], [
+      0,
+      "the ban of 192.0.2.0/24 is lifted\n",
+      "192.0.2.7 is still kept out, by 192.0.0.0/16\n",
+    ]);
+    assertEquals(JSON.parse((await run("ban remove 2001:db8::/32 --json")).out), answer);
     assertEquals(asked.map(({ method, path }) => [method, path]), [
-      ["DELETE", "/v1/bans/192.0.2.0%2F24"],
+      ["DELETE", "/v1/bans/192.0.2.7"],
       ["DELETE", "/v1/bans/2001%3Adb8%3A%3A%2F32"],
     ]);
-  }));
+  });
+});
 
 test("ban commands that lack a range, or have two, exit 2", async () => {
   for (const args of ["add", "remove", "add a b", "list a b", "add 192.0.2.1 --for"]) {

@@ -43,6 +43,15 @@ test("check() refuses a missing or weak token, without showing it", () => {
   assertStringIncludes(about("webhook_bearer_token", same).problem!, "the same as bearer_token");
 });
 
+test("a token that a header can't carry is refused, since whoever sends it would be banned for wrong tokens", () => {
+  for (const token of ["pässwörtlich-Lang-genug-9X", "q7Zt4mXw9Lr2 Vb8Ns5Kd", "q7Zt4mXw9Lr2Vb8Ns5Kd\u00a0"]) {
+    const loaded = loadYaml(`bearer_token: "${token}"\n`);
+    assertEquals(loaded.ok ? [] : loaded.problems.map(({ path, problem }) => [path, problem]), [
+      ["bearer_token", "must be printable ASCII without spaces"],
+    ]);
+  }
+});
+
 test("check() warns about secrets where others can read them", () => {
   const open = checkYaml(TOKEN, surroundings({}, 0o644));
   assertStringIncludes(open.warnings.join(), "/c.yaml: holds secrets and can be read by every user");

@@ -56,6 +56,22 @@ test("a second secret can be taken back, and there is never a third", () =>
     ]);
   }));
 
+test("a second secret whose file was deleted or changed by hand is the one that signs, to be kept or taken back", () =>
+  withTempDir(async (data_dir) => {
+    const { secrets } = await open({ data_dir });
+    const path = `${data_dir}/webhook_secret_next`;
+    await secrets.rotate();
+    await Deno.remove(path);
+    assertEquals((await secrets.cancel()).kind, "done");
+    for (const meddle of [() => Deno.remove(path), () => Deno.writeTextFile(path, "whsec_else\n")]) {
+      await secrets.rotate();
+      const next = secrets.pair.next!;
+      await meddle();
+      assertEquals((await secrets.retire()).kind, "done");
+      assertEquals((await open({ data_dir })).secrets.pair, { current: next, next: null });
+    }
+  }));
+
 test("a configured secret is retired only when the config has the second one in its place", () =>
   withTempDir(async (data_dir) => {
     const config: SecretConfig = { data_dir, webhook_secret: "whsec_configured" };

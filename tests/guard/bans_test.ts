@@ -317,6 +317,27 @@ test("the map of automatic bans is bounded: the one that ends first goes, from t
     assertEquals("isNew" in again && again.isNew, false);
   }));
 
+test("bans that end one by one after a flood are looked at together, and each ends in its own time", () =>
+  withBook({ ban_threshold: 1, ban_duration: MINUTE }, async ({ book, clock, gauge, offend }) => {
+    for (let i = 0; i < 100; i++) {
+      offend(`192.0.2.${i}`);
+      await clock.advance(10);
+    }
+    const timer = clock.timer.bind(clock);
+    let timers = 0;
+    clock.timer = (delayMs, fn) => {
+      timers++;
+      return timer(delayMs, fn);
+    };
+    for (let i = 0; i < 100; i++) {
+      await clock.advance(i === 0 ? MINUTE - 1000 : 10);
+      assertEquals([book.find(`192.0.2.${i}`), book.find(`192.0.2.${i + 1}`) !== null], [null, i < 99]);
+    }
+    await clock.advance(1000);
+    assertEquals(await gauge(), 0);
+    assert(timers <= 5, `${timers}`);
+  }));
+
 test("ranges of any length are found, the one that ends last speaks, and adding again replaces", () =>
   withBook({}, async ({ book, offend }) => {
     const wish = { reason: "r", durationMs: HOUR };
@@ -369,14 +390,18 @@ test("a ban is removed by its range, or by an address that only one can mean, an
     await book.add("198.51.0.0/16", { reason: null, durationMs: null });
     await book.add("198.51.100.0/24", { reason: null, durationMs: null });
     assertEquals(await book.remove("198.51.100.7"), { several: ["198.51.0.0/16", "198.51.100.0/24"] });
-    assertEquals(await book.remove("198.51.1.7"), "removed");
-    assertEquals(await book.remove("198.51.100.7"), "removed");
+    const lifted = (removed: string, ...stillCoveredBy: string[]) => ({ removed, stillCoveredBy });
+    assertEquals(await book.remove("198.51.1.7"), lifted("198.51.0.0/16"));
+    assertEquals(await book.remove("198.51.100.7"), lifted("198.51.100.0/24"));
     // Its own ban is meant, whatever else covers it.
-    assertEquals(await book.remove("::ffff:192.0.2.1"), "removed");
+    assertEquals(await book.remove("::ffff:192.0.2.1"), lifted("192.0.2.1/32", "192.0.2.0/24"));
     assertEquals([await book.remove("192.0.2.0/25"), await book.remove("x")], ["unknown", "unknown"]);
-    assertEquals(await book.remove("192.0.2.0/24"), "removed");
+    // What is narrower than what was named does not cover it.
+    await book.add("192.0.2.0/32", { reason: null, durationMs: null });
+    assertEquals(await book.remove("192.0.2.0/24"), lifted("192.0.2.0/24"));
+    assertEquals(await book.remove("192.0.2.0"), lifted("192.0.2.0/32"));
     assertEquals([book.size, store.bans.size], [0, 0]);
-    assertEquals(log().match(/"Ban removed"/g)?.length, 4);
+    assertEquals(log().match(/"Ban removed"/g)?.length, 5);
     offend("192.0.2.1", 5);
     assertEquals(book.find("192.0.2.1")?.times, 1);
   }));
@@ -396,7 +421,7 @@ test("a store that fails costs no ban: it holds, and is written with the next ch
     assertEquals(log().match(/Cannot store a ban/g)?.length, 1);
     store.isBroken = false;
     // Asked again, it is not "unknown" just because memory has let go of it.
-    assertEquals(await book.remove("192.0.2.2"), "removed");
+    assertEquals(await book.remove("192.0.2.2"), { removed: "192.0.2.2/32", stillCoveredBy: [] });
     assertEquals([...store.bans.keys()].sort(), ["192.0.2.1/32", "192.0.2.3/32"]);
     assertEquals(await book.remove("192.0.2.2"), "unknown");
     assertEquals(log().match(/can be stored again/g)?.length, 1);

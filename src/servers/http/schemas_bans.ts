@@ -65,6 +65,12 @@ export const banAddedSchema = z.object({
   ),
 });
 
+export const banRemovedSchema = z.object({
+  status: z.literal("removed"),
+  range: z.string().describe("The ban that was lifted: where an address was named, it may be a network's"),
+  still_banned_by: z.array(z.string()).describe("Other bans that cover what was named"),
+});
+
 export function banItem(record: BanRecord): z.infer<typeof banSchema> {
   const { range, source, reason, times, createdAt, expiresAt } = record;
   return {

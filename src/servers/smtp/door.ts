@@ -4,7 +4,7 @@
  */
 
 import type { Socket } from "node:net";
-import { inRanges, plainAddress } from "../../base/address.ts";
+import { inRanges, parseAddress, partyAround, plainAddress } from "../../base/address.ts";
 import type { Clock, Timer } from "../../base/clock.ts";
 import { newId } from "../../base/id.ts";
 import type { Logger } from "../../base/log.ts";
@@ -15,6 +15,7 @@ import type { Bans } from "../../guard/bans.ts";
 import { type Admission, ConnectionGuard, type ConnectionLimits } from "../../guard/connections.ts";
 import { ForwardedClients } from "../../guard/forwarded_clients.ts";
 import type { InboundFlow } from "../../inbound/types.ts";
+import type { BanRecord } from "../../store/types.ts";
 import { type DialogueConfig, type DoorKind, newDialogue, type Peer } from "./dialogue.ts";
 import { SMTP_LIMITS, type SmtpLimits } from "./limits.ts";
 import { type Binder, Listener, type ListenerInfo, netBinder } from "./listener.ts";
@@ -78,7 +79,8 @@ class Door implements SmtpDoor {
   #reporter: Reporter;
   #turns: Turns;
   #listeners: Listener[] = [];
-  #sessions = new Set<Session>();
+  /** Each with the network that a ban of its peer alone would be of. */
+  #sessions = new Map<Session, string | null>();
   /** Sockets that wait for their last word, with the timers that say it. */
   #leaving = new Map<Socket, Timer>();
   #draining = false;
@@ -94,7 +96,7 @@ class Door implements SmtpDoor {
     this.#tls = new TlsKeeper({ config, hostname, clock, log, metrics, pollMs: this.#limits.tlsPollMs });
     this.#reporter = new Reporter({ clock, log, metrics, bans });
     // Not at once: the ban may come out of a conversation that is in the middle of its reply.
-    bans.onBan = () => queueMicrotask(() => this.#endBanned());
+    bans.onBan = (ban) => queueMicrotask(() => this.#endBanned(ban));
     this.#turns = new Turns(clock);
   }
 
@@ -134,7 +136,7 @@ class Door implements SmtpDoor {
     this.#tls.stop();
     await Promise.all(this.#listeners.map((listener) => listener.close()));
     // Only after the listeners are shut, so that whoever is sent away does not come back to us.
-    for (const session of this.#sessions) session.conversation.drain();
+    for (const session of this.#sessions.keys()) session.conversation.drain();
     if (this.#sessions.size === 0) return;
     await new Promise<void>((resolve) => void this.#onEmpty.push(resolve));
   }
@@ -142,7 +144,7 @@ class Door implements SmtpDoor {
   async close(): Promise<void> {
     this.#draining = true;
     this.#tls.stop();
-    for (const session of this.#sessions) session.destroy();
+    for (const session of this.#sessions.keys()) session.destroy();
     for (const [socket, timer] of this.#leaving) {
       timer.cancel();
       socket.destroy();
@@ -228,7 +230,8 @@ class Door implements SmtpDoor {
       },
     };
     const session = new Session({ socket, dialogue, clock, events, tls, name, turns: this.#turns });
-    this.#sessions.add(session);
+    const parsed = address === null ? null : parseAddress(address);
+    this.#sessions.set(session, parsed && partyAround(parsed));
     report.began();
     session.begin();
   }
@@ -240,8 +243,10 @@ class Door implements SmtpDoor {
   }
 
   /** Open sessions of whoever is banned now. The farewell is temporary in any case: it may meet a good mail. */
-  #endBanned(): void {
-    for (const { parts: { dialogue }, conversation } of this.#sessions) {
+  #endBanned({ source, range }: BanRecord): void {
+    for (const [{ parts: { dialogue }, conversation }, party] of this.#sessions) {
+      // An automatic ban is of one party: to look up all others is work that a flood of bans would do for each.
+      if (source === "automatic" && party !== range) continue;
       if (this.#banned(dialogue.kind, dialogue.peer)) conversation.drain(REPLY.banned);
     }
   }

@@ -178,22 +178,37 @@ const junkHop = fc.oneof(
   fc.constantFrom(
     "",
     "unknown",
-    "10.0.0.1:80",
-    "[::1]",
+    "10.0.0.1:",
+    "10.0.0.1:123456",
+    "[10.0.0.1]",
+    "[::1",
+    "[::1]80",
     "010.0.0.1",
     "10.1",
     "0x0a000001",
     "for=10.0.0.1",
     "fe80::1%eth0",
   ),
-  hostile.map((text) => text.replaceAll(",", "")).filter((text) => parseAddress(text.trim()) === null),
+  // Without brackets and a port, which would make an address of it.
+  hostile.map((text) => text.replaceAll(",", "")).filter((text) =>
+    parseAddress(text.trim().replace(/^\[|\](?::\d+)?$|(?<=^[\d.]+):\d+$/g, "")) === null
+  ),
 );
-type Hop = { kind: "proxy" | "stranger" | "junk"; text: string };
-const hopOf = (kind: Hop["kind"], text: fc.Arbitrary<string>) => text.map((text): Hop => ({ kind, text }));
+type Hop = { kind: "proxy" | "stranger" | "junk"; text: string; address: string };
+const hopOf = (kind: Hop["kind"], text: fc.Arbitrary<string>) =>
+  text.map((text): Hop => ({ kind, text, address: text }));
+/** As some proxies write it: with the client's port, and an IPv6 address in brackets. */
+const spelled = (plain: fc.Arbitrary<Hop>) =>
+  fc.record({ hop: plain, port: fc.constantFrom("", ":1", ":65535"), bare: fc.boolean() }).map((
+    { hop, port, bare },
+  ): Hop => {
+    if (bare) return hop;
+    return { ...hop, text: (hop.address.includes(":") ? `[${hop.address}]` : hop.address) + port };
+  });
 const hops = fc.array(
   fc.oneof(
-    { weight: 5, arbitrary: hopOf("proxy", proxyHop) },
-    { weight: 2, arbitrary: hopOf("stranger", strangerHop) },
+    { weight: 5, arbitrary: spelled(hopOf("proxy", proxyHop)) },
+    { weight: 2, arbitrary: spelled(hopOf("stranger", strangerHop)) },
     { weight: 1, arbitrary: hopOf("junk", junkHop) },
   ),
   { maxLength: 40 },
@@ -214,7 +229,7 @@ const forwardedFor = property(
     const last = chain.findIndex(({ kind }, i) =>
       kind !== "proxy" || i === 32 || chain[i + 1]?.kind === "junk"
     );
-    const client = canonical((chain[last] ?? chain.at(-1)!).text);
+    const client = canonical((chain[last] ?? chain.at(-1)!).address);
     const header = hops.map(({ text }) => text).join(comma);
     assertEquals(clientAddress(peer.text, header || undefined, TRUSTED), client);
     assertEquals(clientAddress(peer.text, header, []), canonical(peer.text));

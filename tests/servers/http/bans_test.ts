@@ -184,8 +184,13 @@ test("A ban is removed by its range or by an address that only one covers; 409 n
       "192.0.2.0/24",
     ]]);
     assertEquals(await verdictOf(remove("192.0.0.0/16")), [200, undefined]);
-    assertEquals(await verdictOf(remove("192.0.2.9")), [200, undefined]);
-    assertEquals(await verdictOf(remove("2001:DB8:0::1")), [200, undefined]);
+    // One address lifts the ban of all its network: the answer says so.
+    assertEquals(await (await remove("192.0.2.9")).json(), {
+      status: "removed",
+      range: "192.0.2.0/24",
+      still_banned_by: [],
+    });
+    assertEquals((await (await remove("2001:DB8:0::1")).json()).still_banned_by, ["2001:db8::/32"]);
     assertEquals(await verdictOf(remove("2001:db8::/32")), [200, undefined]);
     for (const text of [...all, "192.0.2.9", "x", "..%2f", "%00", "9".repeat(3000)]) {
       assertEquals(await verdictOf(remove(text)), [404, "not_found"], text);

@@ -55,6 +55,26 @@ test("commands that stand behind the last straw in the same packet do no more ha
     assertEquals(heard, ["250", "550", "550", "550", "550", "550", "250", "421", ""]);
   }));
 
+test("a ban of one address looks nobody else up, however many sessions are open; a ban by hand ends all it covers", () =>
+  withDoor({ config: STRANGERS }, async (h) => {
+    const others = await Promise.all([3, 4, 5, 6].map((n) => greeted(h, `127.0.0.${n}`)));
+    const banned = await greeted(h, "127.0.0.2");
+    const asked: string[] = [];
+    const find = h.bans.find.bind(h.bans);
+    h.bans.find = (address) => {
+      asked.push(address);
+      return find(address);
+    };
+    for (let i = 0; i < 5; i++) {
+      h.bans.violation({ address: "127.0.0.2", door: "http", kind: "wrong_token", detail: null });
+    }
+    assertMatch(await banned.expectClosed(), BANNED);
+    assertEquals(asked.filter((address) => address !== "127.0.0.2"), []);
+    await h.bans.add("127.0.0.4/30", { reason: null, durationMs: null });
+    for (const other of others.slice(1)) assertMatch(await other.expectClosed(), BANNED);
+    await others[0]!.command("NOOP", /^250 /);
+  }));
+
 test("unknown recipients, policies, storage and broken commands within reason never count", () =>
   withDoor({ config: STRANGERS }, async (h) => {
     const client = await greeted(h, "127.0.0.2");

@@ -7,7 +7,7 @@ import { z } from "zod";
 import { readJson, readQuery } from "../body.ts";
 import { invalid, isProblem, json, problem } from "../problem.ts";
 import { pageOf } from "../schemas.ts";
-import { banAddedSchema, banBody, banItem, banQuery, banSchema } from "../schemas_bans.ts";
+import { banAddedSchema, banBody, banItem, banQuery, banRemovedSchema, banSchema } from "../schemas_bans.ts";
 import type { HttpDeps, Route } from "../types.ts";
 
 export function banRoutes(deps: HttpDeps): Route[] {
@@ -75,12 +75,15 @@ function removeRoute({ bans }: HttpDeps): Route {
         range: z.string().describe("As the list shows it, or an address that exactly one ban covers"),
       }),
     }],
-    answers: { 200: { description: "Lifted", schema: z.object({ status: z.literal("removed") }) } },
+    answers: { 200: { description: "Lifted", schema: banRemovedSchema } },
     errors: ["not_found", "conflict"],
     async handle(c) {
       const result = await bans.remove(c.req.param("range") ?? "");
-      if (result === "removed") return json({ status: "removed" });
       if (result === "unknown") return problem("not_found", "There is no such ban");
+      if ("removed" in result) {
+        const { removed: range, stillCoveredBy: still_banned_by } = result;
+        return json({ status: "removed", range, still_banned_by });
+      }
       return problem("conflict", `Cannot tell which ban is meant: ${result.several.join(", ")} cover it`, {
         details: { ranges: result.several },
       });
