@@ -56,6 +56,7 @@ export function createMetrics() {
       ],
     ),
     diskFreeBytes: gauge("disk_free_bytes", "Bytes free on the data directory's file system"),
+    lastBackup: gauge("last_backup_timestamp_seconds", "When the last backup was made; 0 for never"),
     residentMemoryBytes: new client.Gauge({
       name: "process_resident_memory_bytes",
       help: "Resident memory of the process",

@@ -13,13 +13,13 @@ import { type Command, EXIT, type Invocation, isOn } from "./command.ts";
 import { JSON_FLAG } from "./context.ts";
 import { json } from "./format.ts";
 
-const count = (n: number, noun: string, more = `${noun}s`) => `${n} ${n === 1 ? noun : more}`;
-
 /** What a backup holds, in a few words. */
 export function contentText({ messages, last_message }: Summary): string {
   return last_message === null
     ? "no messages"
-    : `${count(messages, "message")}, the last ${last_message.id} of ${last_message.received_at}`;
+    : `${messages} ${
+      messages === 1 ? "message" : "messages"
+    }, the last ${last_message.id} of ${last_message.received_at}`;
 }
 
 /** What whoever restores should know before the daemon starts. */
@@ -30,11 +30,8 @@ function aftermath({ created_at, last_message, jobs_owed, missing_blobs }: Summa
       : `Not in it: whatever was acknowledged after ${last_message.received_at} (message ${last_message.id}).`,
   ];
   if (jobs_owed > 0) {
-    lines.push(
-      `${
-        count(jobs_owed, "delivery", "deliveries")
-      } owed at that time will be delivered, some of them again, under the same ids.`,
-    );
+    const [what, ids] = jobs_owed === 1 ? ["delivery", "id"] : ["deliveries", "ids"];
+    lines.push(`${jobs_owed} ${what} owed at that time will be made, perhaps again, under the same ${ids}.`);
   }
   lines.push("Readers of /v1/events have to begin anew: their cursors may lie ahead of this store.");
   if (missing_blobs.length > 0) {

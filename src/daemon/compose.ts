@@ -28,6 +28,7 @@ import { createRetention, openStore } from "../store/mod.ts";
 import { atMost, type Context, type DaemonOptions, endAll, newContext } from "./context.ts";
 import { openDkim } from "./dkim.ts";
 import { DnsWatch } from "./dns_watch.ts";
+import { lastBackupAt } from "./last_backup.ts";
 import { startGauges } from "./gauges.ts";
 import { createHealth, type HealthReport, type HealthSources } from "./health.ts";
 import { loadKeys } from "./keys.ts";
@@ -85,7 +86,13 @@ async function openVault({ config, clock, log, metrics, options, endings }: Cont
   const retention = createRetention({ store, config, clock, log });
   endings.push(() => retention.stop());
   // Before any listener: the first scrape shall not read a full disk out of a gauge that nobody has set.
-  const gauges = startGauges({ store, metrics, clock, log });
+  const gauges = startGauges({
+    store,
+    lastBackupAt: () => lastBackupAt(config().data_dir),
+    metrics,
+    clock,
+    log,
+  });
   endings.push(() => gauges.cancel());
   const tokens = new TokenBook({ store, configured: () => config().bearer_token, clock, log });
   endings.push(() => tokens.close());

@@ -1,4 +1,4 @@
-/** Metrics that must be looked up rather than counted: queue, disk. Refreshed on a timer, never by a scrape. */
+/** Metrics that must be looked up rather than counted: queue, disk, last backup. Refreshed on a timer, never by a scrape. */
 
 import { type Clock, every, type Timer } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
@@ -11,12 +11,14 @@ const STATES = ["pending", "held", "dead"] as const;
 
 export interface GaugeDeps {
   store: Pick<Store, "countQueue" | "freeBytes">;
+  /** Unix milliseconds, 0 for never. */
+  lastBackupAt: () => Promise<number>;
   metrics: Metrics;
   clock: Clock;
   log: Logger;
 }
 
-async function refresh({ store, metrics, clock }: GaugeDeps): Promise<void> {
+async function refresh({ store, lastBackupAt, metrics, clock }: GaugeDeps): Promise<void> {
   const counts = await store.countQueue();
   for (const state of STATES) {
     const found = counts.find((c) => c.carrier === "webhook" && c.state === state);
@@ -27,6 +29,7 @@ async function refresh({ store, metrics, clock }: GaugeDeps): Promise<void> {
   const ageMs = Number.isFinite(oldest) ? Math.max(0, clock.now() - oldest) : 0;
   metrics.queueOldest.set({ carrier: "webhook" }, ageMs / 1000);
   metrics.diskFreeBytes.set(await store.freeBytes());
+  metrics.lastBackup.set(await lastBackupAt() / 1000);
 }
 
 /** Starts refreshing; the first values are there soon after. Cancel the timer to stop. */

@@ -62,7 +62,6 @@ const daemon = await DaemonProcess.start(dir, {
   webhook_url: "http://127.0.0.1:9/",
   disk_reserve: 0,
   dns_servers: [zone.address],
-  log_level: "warn",
 }, { keepLines: false });
 const connection = await LoadConnection.open(daemon.smtpPort);
 try {

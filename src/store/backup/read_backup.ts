@@ -21,9 +21,11 @@ export interface ReadOptions {
   source: Source;
   openWith: OpenWith;
   sink: Sink;
-  /** Told of bytes taken from files, and how many there are where that is known. */
-  progress: (bytes: number, of: number | null) => void;
+  /** Told of bytes taken from files. */
+  progress: (bytes: number) => void;
 }
+
+const READ_BYTES = 256 * 1024;
 
 /** Proves a backup and keeps nothing of it. */
 export const NOWHERE: Sink = { begin: () => Promise.resolve(null) };
@@ -40,20 +42,43 @@ async function readOne(stream: ReadableStream<Uint8Array>, label: string, openWi
   }
 }
 
-async function fileStream(
-  path: string,
-  progress: (bytes: number) => void,
-): Promise<ReadableStream<Uint8Array>> {
-  const info = await Deno.stat(path);
-  if (!info.isFile) throw new BackupError(`Cannot use ${path}: it is no file`);
-  const file = await Deno.open(path, { read: true });
-  const count = new TransformStream<Uint8Array, Uint8Array>({
-    transform(piece, controller) {
-      progress(piece.length);
-      controller.enqueue(piece);
+/**
+ * A file as a stream that does not close it: what reads it may be given up at any point, by a decrypter too, with a read
+ * under way. close() waits for that one.
+ */
+function openStream(file: Deno.FsFile, progress: (bytes: number) => void) {
+  let last: Promise<unknown> = Promise.resolve();
+  let isClosed = false;
+  const stream = new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      if (isClosed) return controller.close();
+      const bytes = new Uint8Array(READ_BYTES);
+      const reading = file.read(bytes);
+      last = reading.catch(() => {
+        // The stream's reader is told.
+      });
+      const length = await reading;
+      if (length === null) return controller.close();
+      progress(length);
+      controller.enqueue(bytes.subarray(0, length));
     },
-  });
-  return file.readable.pipeThrough(count);
+  }, { highWaterMark: 0 });
+  const close = async () => {
+    isClosed = true;
+    await last;
+    file.close();
+  };
+  return { stream, close };
+}
+
+async function readFile(path: string, { openWith, progress }: ReadOptions, sink: Sink) {
+  if (!(await Deno.stat(path)).isFile) throw new BackupError(`Cannot use ${path}: it is no file`);
+  const { stream, close } = openStream(await Deno.open(path, { read: true }), progress);
+  try {
+    return await readOne(stream, path, openWith, sink);
+  } finally {
+    await close();
+  }
 }
 
 /** What one file of the chain has to hold for the last one. */
@@ -75,7 +100,8 @@ function onlyWanted(wanted: ReadonlyMap<string, Found>, sink: Sink): Sink {
 }
 
 /** The last one's manifest, when everything is sound. Throws BackupError with the name of the file that is not. */
-export async function readBackup({ source, openWith, sink, progress }: ReadOptions): Promise<Manifest> {
+export async function readBackup(options: ReadOptions): Promise<Manifest> {
+  const { source, openWith, sink } = options;
   if (source.kind === "stream") {
     const { manifest } = await readOne(source.stream, "standard input", openWith, sink);
     if (manifest.summary.chain.length > 1) {
@@ -86,9 +112,7 @@ export async function readBackup({ source, openWith, sink, progress }: ReadOptio
     return manifest;
   }
   const { path } = source;
-  const { size } = await Deno.stat(path);
-  const stream = await fileStream(path, (bytes) => progress(bytes, size));
-  const { manifest } = await readOne(stream, path, openWith, sink);
+  const { manifest } = await readFile(path, options, sink);
   const { chain } = manifest.summary;
   const files = chain.length > 1 ? await filesById(dirname(path)) : new Map<string, string>();
   for (const [link, id] of chain.slice(0, -1).entries()) {
@@ -98,8 +122,7 @@ export async function readBackup({ source, openWith, sink, progress }: ReadOptio
     }
     const linkPath = join(dirname(path), file);
     const wanted = wantedOf(manifest, link);
-    const linkStream = await fileStream(linkPath, (bytes) => progress(bytes, null));
-    const { manifest: its, found } = await readOne(linkStream, linkPath, openWith, onlyWanted(wanted, sink));
+    const { manifest: its, found } = await readFile(linkPath, options, onlyWanted(wanted, sink));
     if (its.summary.id !== id) {
       throw new BackupError(`Cannot use ${linkPath}: it is another backup than ${id}`);
     }
