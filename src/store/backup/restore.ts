@@ -30,6 +30,8 @@ const ROOM_LEFT_BYTES = 32 * 1024 * 1024;
 class Stage implements Sink {
   readonly #dir: string;
   #database: Deno.FsFile | null = null;
+  /** The one that is being written, unless it is the database. */
+  #entry: Deno.FsFile | null = null;
   #sinceChecked = 0;
 
   constructor(dir: string) {
@@ -41,11 +43,13 @@ class Stage implements Sink {
     const path = this.path(kind === "config" ? name.replace("config", RESTORED_CONFIG) : name);
     await Deno.mkdir(dirname(path), { recursive: true, mode: 0o700 });
     const file = await Deno.open(path, { createNew: true, write: true, mode: 0o600 });
+    this.#entry = file;
     return {
       write: (bytes) => this.#write(file, bytes),
       end: async () => {
         await file.sync();
         file.close();
+        this.#entry = null;
       },
     };
   }
@@ -66,7 +70,8 @@ class Stage implements Sink {
 
   close(): void {
     this.#database?.close();
-    this.#database = null;
+    this.#entry?.close();
+    this.#database = this.#entry = null;
   }
 
   async #chunk(offset: number): Promise<EntrySink> {
