@@ -216,7 +216,10 @@ export async function restoreBackup(
     return manifest;
   } finally {
     if (!isDone) {
-      await Deno.remove(stageDir, { recursive: true });
+      // It was empty, so all of it is ours, also what was moved already.
+      for (const name of await namesIn(dataDir)) {
+        if (!NOTHING.includes(name)) await Deno.remove(join(dataDir, name), { recursive: true });
+      }
       if (!hadLock) await Deno.remove(join(dataDir, "lock"));
       if (isNew) await Deno.remove(dataDir);
     }
