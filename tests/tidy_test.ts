@@ -56,6 +56,7 @@ const DOORS: Record<string, RegExp> = {
   "@std/cli/parse-args": /^src\/cli\//,
   "@std/ulid": /^src\/base\/id\.ts$/,
   "@std/yaml": /^src\/config\//,
+  "age-encryption": /^src\/store\/backup\/seal\.ts$/,
   "dns-packet": /^src\/(base\/resolver|base\/dns|cli\/demo\/)/,
   "hono": /^src\/servers\/http\//,
   "ipaddr.js": /^src\/base\/address\.ts$/,

@@ -307,6 +307,12 @@ function storage(m: Metrics, q: Queries): Row {
           { expr: q.value(m.diskReserveBytes), legend: "reserve {{instance}}" },
         ],
       }),
+      stat({
+        title: "Last backup",
+        description: "1970 where none was ever made",
+        unit: "dateTimeAsIso",
+        queries: [{ expr: `${q.value(m.lastBackup)} * 1000`, legend: "{{instance}}" }],
+      }),
     ],
   };
 }

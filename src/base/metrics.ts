@@ -56,6 +56,7 @@ export function createMetrics() {
       ],
     ),
     diskFreeBytes: gauge("disk_free_bytes", "Bytes free on the data directory's file system"),
+    lastBackup: gauge("last_backup_timestamp_seconds", "When the last backup was made; 0 for never"),
     diskReserveBytes: gauge("disk_reserve_bytes", "With less than this free, new mail gets 452"),
     healthCheckStatus: gauge(
       "health_check_status",

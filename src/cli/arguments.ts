@@ -45,6 +45,9 @@ const CONFIG_SWITCHES: ReadonlySet<string> = new Set(
   CONFIG_FLAGS.filter((flag) => flag.kind === "switch").map((flag) => flag.name),
 );
 
+/** Flags whose value may be `-`. */
+const STREAM_FLAGS: ReadonlySet<string> = new Set(["config", "output"]);
+
 /**
  * A switch becomes `--x=true` or `--x=false`, so that it never takes the next word as its value; but for config
  * keys, which are all written `--key value`, where that word can be nothing else.
@@ -57,8 +60,8 @@ function spellOutSwitches(args: readonly string[], switches: ReadonlySet<string>
     const name = /^--([a-z][a-z0-9-]*)$/.exec(arg)?.[1] ?? "";
     const next = i + 1 < end ? args[i + 1]! : "";
     if (arg === "-h") spelt.push("--help=true");
-    // Standard input, which the parser would take for an argument of its own.
-    else if (name === "config" && next === "-") spelt.push(`--config=${args[++i]}`);
+    // Standard input or output, which the parser would take for an argument of its own.
+    else if (STREAM_FLAGS.has(name) && next === "-") spelt.push(`--${name}=${args[++i]}`);
     else if (CONFIG_SWITCHES.has(name) && /^(?:true|false)$/.test(next)) spelt.push(`--${name}=${args[++i]}`);
     else if (switches.has(name)) spelt.push(`--${name}=true`);
     else if (name.startsWith("no-") && switches.has(name.slice(3))) spelt.push(`--${name.slice(3)}=false`);

@@ -2,6 +2,7 @@
  * The command table. Help, parsing and suggestions are made from it; the order here is the order of `help`.
  */
 
+import { backupCommands } from "./backup.ts";
 import { banCommands } from "./ban.ts";
 import { type Command, EXIT, isOn } from "./command.ts";
 import { completionsCommand } from "./completions/mod.ts";
@@ -12,6 +13,7 @@ import { domainCommands } from "./domain.ts";
 import { messageCommands } from "./message.ts";
 import { postfixCommand } from "./postfix.ts";
 import { queueCommands } from "./queue.ts";
+import { restoreCommand } from "./restore.ts";
 import { serverCommand } from "./server.ts";
 import { suppressionCommands } from "./suppression.ts";
 import { tokenCommands } from "./token.ts";
@@ -61,6 +63,8 @@ export const COMMANDS: readonly Command[] = [
   ...banCommands,
   ...tokenCommands,
   ...webhookCommands,
+  ...backupCommands,
+  restoreCommand,
   postfixCommand,
   versionCommand,
   completionsCommand(() => COMMANDS),
@@ -68,7 +72,5 @@ export const COMMANDS: readonly Command[] = [
 
 /** Promised, and still to come: saying so beats "did you mean". */
 export const LATER_COMMANDS: ReadonlySet<string> = new Set([
-  "backup",
   "bench",
-  "restore",
 ]);

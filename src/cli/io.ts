@@ -15,6 +15,10 @@ export interface CliIo {
   readFile(path: string, bytesMax: number): Uint8Array;
   /** Standard input to its end, at most one byte more than `bytesMax`; null where a person sits at it. */
   readInput(bytesMax: number): Promise<Uint8Array | null>;
+  /** Standard input as it comes, to be read once. */
+  inputStream(): ReadableStream<Uint8Array>;
+  /** Whether somebody watches what goes to stderr. */
+  isWatched(): boolean;
   /** Permission bits, or null where they can't be told. */
   fileMode(path: string): number | null;
   now(): number;
@@ -113,6 +117,8 @@ export function systemIo(): CliIo {
     env: { get: environmentGet, names: environmentNames },
     readFile: fileReader(),
     readInput,
+    inputStream: () => Deno.stdin.readable,
+    isWatched: () => Deno.stderr.isTerminal(),
     fileMode,
     now: Date.now,
   };

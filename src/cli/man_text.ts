@@ -50,6 +50,10 @@ export function files(config: Pick<Config, "data_dir" | "control_socket">): [str
       config.control_socket,
       "The control socket (\`control_socket\`). Who may write to it may use every command.",
     ],
+    [
+      "/var/backups/gomail",
+      "Backups, each with its manifest beside it. Mode 0700, owner gomail.",
+    ],
     ["/usr/share/doc/gomail", "Further documentation."],
     ["/etc/apparmor.d/usr.bin.gomail", "The AppArmor profile, which names every file that GoMail may touch."],
   ];
@@ -88,4 +92,4 @@ export const SIGNALS: [string, string][] = [
   ],
 ];
 
-export const SEE_ALSO = ["postfix(1)", "postconf(1)", "ss(8)", "systemctl(1)", "systemd.socket(5)"];
+export const SEE_ALSO = ["age(1)", "postfix(1)", "postconf(1)", "ss(8)", "systemctl(1)", "systemd.socket(5)"];

@@ -29,6 +29,7 @@ import { atMost, type Context, type DaemonOptions, endAll, newContext } from "./
 import { openDkim } from "./dkim.ts";
 import { DnsWatch } from "./dns_watch.ts";
 import { startGauges, startHealthGauge } from "./gauges.ts";
+import { lastBackupAt } from "./last_backup.ts";
 import { createHealth, type HealthReport, type HealthSources } from "./health.ts";
 import { loadKeys } from "./keys.ts";
 import { leaveStopDuration, takeStopDuration } from "./last_stop.ts";
@@ -85,7 +86,14 @@ async function openVault({ config, clock, log, metrics, options, endings }: Cont
   const retention = createRetention({ store, config, clock, log });
   endings.push(() => retention.stop());
   // Before any listener: the first scrape shall not read a full disk out of a gauge that nobody has set.
-  const gauges = startGauges({ store, diskReserveBytes: () => config().disk_reserve, metrics, clock, log });
+  const gauges = startGauges({
+    store,
+    diskReserveBytes: () => config().disk_reserve,
+    lastBackupAt: () => lastBackupAt(config().data_dir),
+    metrics,
+    clock,
+    log,
+  });
   endings.push(() => gauges.cancel());
   const tokens = new TokenBook({ store, configured: () => config().bearer_token, clock, log });
   endings.push(() => tokens.close());

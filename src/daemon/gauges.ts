@@ -1,4 +1,7 @@
-/** Metrics that must be looked up rather than counted: queue, disk, health. Refreshed on a timer, never by a scrape. */
+/**
+ * Metrics that must be looked up rather than counted: queue, disk, health, last backup. Refreshed on a timer, never by
+ * a scrape.
+ */
 
 import { type Clock, every, type Timer } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
@@ -17,12 +20,16 @@ const STATUS_VALUE = { ok: 0, degraded: 1, failed: 2 } as const;
 export interface GaugeDeps {
   store: Pick<Store, "countQueue" | "freeBytes">;
   diskReserveBytes: () => number;
+  /** Unix milliseconds, 0 for never. */
+  lastBackupAt: () => Promise<number>;
   metrics: Metrics;
   clock: Clock;
   log: Logger;
 }
 
-async function refresh({ store, metrics, clock, diskReserveBytes }: GaugeDeps): Promise<void> {
+async function refresh(
+  { store, lastBackupAt, metrics, clock, diskReserveBytes }: GaugeDeps,
+): Promise<void> {
   const counts = await store.countQueue();
   for (const carrier of CARRIERS) {
     const ofCarrier = counts.filter((c) => c.carrier === carrier);
@@ -36,6 +43,7 @@ async function refresh({ store, metrics, clock, diskReserveBytes }: GaugeDeps): 
   }
   metrics.diskReserveBytes.set(diskReserveBytes());
   metrics.diskFreeBytes.set(await store.freeBytes());
+  metrics.lastBackup.set(await lastBackupAt() / 1000);
 }
 
 /** Starts refreshing; the first values are there soon after. Cancel the timer to stop. */

@@ -9,6 +9,9 @@ import type { Logger } from "../base/log.ts";
 import { StoreError } from "../base/errors.ts";
 import { diskError } from "./errors.ts";
 
+/** In the data directory while a backup is restored into it, and for good when that was cut off. */
+export const RESTORE_DIR = ".gomail-restore";
+
 /** Makes a directory that only we can enter. One that is there already is closed to others, with a warning if that fails. */
 export async function privateDir(path: string, log: Logger): Promise<void> {
   try {
@@ -78,6 +81,16 @@ export async function lockDataDir(dataDir: string): Promise<Deno.FsFile> {
   if (await file.tryLock(true)) return file;
   file.close();
   throw new StoreError(`Cannot open the data directory ${dataDir}: another GoMail process uses it`, false);
+}
+
+/** A restore that was cut off has left a part of a store, on which a new one must not be begun. */
+export async function refuseHalfRestored(dataDir: string): Promise<void> {
+  const found = await Deno.lstat(join(dataDir, RESTORE_DIR)).then(() => true, () => false);
+  if (!found) return;
+  throw new StoreError(
+    `Cannot open the data directory ${dataDir}: a restore into it was cut off; empty it and restore again`,
+    false,
+  );
 }
 
 /** Gives the data directory back. Closing alone would not do while a child, just being started, holds a copy. */

@@ -7,7 +7,7 @@ import type { Metrics } from "../base/metrics.ts";
 import { StoreError } from "../base/errors.ts";
 import { Blobs } from "./blobs.ts";
 import type { ConnectionOptions } from "./connection.ts";
-import { lockDataDir, privateDir, unlockDataDir } from "./disk.ts";
+import { lockDataDir, privateDir, refuseHalfRestored, unlockDataDir } from "./disk.ts";
 import { Engine } from "./engine.ts";
 import { databaseError, diskError } from "./errors.ts";
 import { RemoteLink } from "./remote.ts";
@@ -74,6 +74,7 @@ export async function openStore(options: StoreOptions): Promise<Vault> {
   const lock = await lockDataDir(dataDir);
   const blobs = new Blobs(dataDir, log);
   try {
+    await refuseHalfRestored(dataDir);
     for (const name of ["spool", "blobs"]) await privateDir(join(dataDir, name), log);
     await blobs.clearSpool().catch((error) => Promise.reject(diskError("clear the spool", error)));
     let vault: Vault | null = null;

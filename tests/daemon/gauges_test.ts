@@ -9,7 +9,7 @@ async function valueOf(text: string, name: string): Promise<number> {
   return Number(text.split("\n").find((line) => line.startsWith(name))?.split(" ").pop());
 }
 
-test("gauges show the queue, its age and the disk, and a failing store keeps the last values", async () => {
+test("gauges show the queue, its age, the disk and the last backup, and a failing store keeps the last values", async () => {
   const clock = new FakeClock();
   const metrics = createMetrics();
   let broken = false;
@@ -26,6 +26,7 @@ test("gauges show the queue, its age and the disk, and a failing store keeps the
       freeBytes: async () => 4242,
     },
     diskReserveBytes: () => 1717,
+    lastBackupAt: async () => 1_700_000_000_000,
     metrics,
     clock,
     log: silentLogger,
@@ -39,6 +40,7 @@ test("gauges show the queue, its age and the disk, and a failing store keeps the
   assertEquals(await valueOf(text, 'gomail_queue_oldest_seconds{carrier="smtp"}'), 7);
   assertEquals(await valueOf(text, "gomail_disk_free_bytes"), 4242);
   assertEquals(await valueOf(text, "gomail_disk_reserve_bytes"), 1717);
+  assertEquals(await valueOf(text, "gomail_last_backup_timestamp_seconds"), 1_700_000_000);
   broken = true;
   await clock.advance(5_000);
   const later = await metrics.registry.metrics();

@@ -1,0 +1,273 @@
+/**
+ * Makes a backup, in this order: what an earlier one holds already, a snapshot of the store, the archive under a name
+ * that nobody looks at, synced; only then its own name, never over a file that is there. Whatever fails or is killed
+ * before leaves nothing but a folder that the next run clears away.
+ */
+
+import { basename, dirname, join } from "node:path";
+import { statfs } from "node:fs/promises";
+import { syncDir } from "../disk.ts";
+import { writeAll } from "./bytes.ts";
+import { BackupError } from "./errors.ts";
+import { BESIDE, newestBase } from "./folder.ts";
+import {
+  CHUNK_BYTES_MIN,
+  FORMAT,
+  FORMAT_VERSION,
+  type Manifest,
+  manifestText,
+  type Summary,
+} from "./manifest.ts";
+import { DATABASE, fileNameOf, knownName, SECRET_FILES, SMALL_BYTES_MAX } from "./names.ts";
+import type { sealer } from "./seal.ts";
+import { takeSnapshot } from "./snapshot.ts";
+import { giveTo, type Owner, ownerOf, WorkDir } from "./work_dir.ts";
+import { archiveBytes, type ArchivePlan } from "./write_archive.ts";
+
+/** Written in small steps to disk, so that the daemon's own syncs never wait behind a large one. */
+const SYNC_EVERY_BYTES = 16 * 1024 * 1024;
+/** A database larger than this has larger pieces, so that manifests stay small. */
+const LARGE_DATABASE_BYTES = 16 * 1024 ** 3;
+export const LAST_BACKUP = "last_backup.json";
+
+/** What to call it, or where to write it as it comes. */
+export type Output =
+  | { kind: "folder"; dir: string }
+  | { kind: "file"; path: string }
+  | { kind: "stream"; write: (bytes: Uint8Array) => Promise<void> };
+
+export interface CreateOptions {
+  dataDir: string;
+  output: Output;
+  incremental: boolean;
+  seal: ReturnType<typeof sealer>;
+  /** Entries below config/. */
+  config: readonly { name: string; bytes: Uint8Array }[];
+  /** Of the file system that holds the store, never to be used up. */
+  diskReserve: number;
+  gomailVersion: string;
+  now: number;
+  /** What is done, and the part of it, 0 to 1. */
+  progress: (what: "copying" | "writing", part: number) => void;
+}
+
+export interface Created {
+  summary: Summary;
+  /** Null for a stream. */
+  path: string | null;
+  bytes: number;
+}
+
+/** Everything small of the data directory. */
+async function smallFiles(dataDir: string): Promise<ArchivePlan["small"]> {
+  const small: { name: string; bytes: Uint8Array }[] = [];
+  const take = async (name: string) => {
+    const path = join(dataDir, name);
+    const { size, isFile } = await Deno.lstat(path);
+    if (!isFile || size > SMALL_BYTES_MAX) {
+      throw new BackupError(`Cannot back up ${name}: it is no small file`);
+    }
+    small.push({ name, bytes: await Deno.readFile(path) });
+  };
+  for (const name of SECRET_FILES) {
+    await take(name).catch((error) => {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    });
+  }
+  for (const domain of await namesOf(join(dataDir, "dkim"))) {
+    for (const key of await namesOf(join(dataDir, "dkim", domain))) {
+      const name = `dkim/${domain}/${key}`;
+      if (knownName(name)?.kind === "dkim") await take(name);
+    }
+  }
+  return small;
+}
+
+async function namesOf(dir: string): Promise<string[]> {
+  try {
+    return (await Array.fromAsync(Deno.readDir(dir), ({ name }) => name)).sort();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return [];
+    throw error;
+  }
+}
+
+async function freeIn(dir: string): Promise<number> {
+  const { bavail, bsize } = await statfs(dir);
+  return bavail * bsize;
+}
+
+const mib = (bytes: number) => `${Math.ceil(bytes / 1024 / 1024)} MB`;
+
+/** Before anything is written: a full disk would hurt the daemon more than the missing backup. */
+async function checkRoom(workIn: string, { dataDir, diskReserve }: CreateOptions, base: Manifest | null) {
+  const { size } = await Deno.stat(join(dataDir, DATABASE));
+  const shares = (await Deno.stat(workIn)).dev === (await Deno.stat(dataDir)).dev;
+  const need = size * (base === null ? 2 : 1) + (shares ? diskReserve : 0);
+  const free = await freeIn(workIn);
+  if (free < need) {
+    const why = shares ? `${mib(need)} are needed, the disk reserve among them` : `${mib(need)} are needed`;
+    throw new BackupError(`Cannot make a backup in ${workIn}: ${why}, and ${mib(free)} are free`);
+  }
+}
+
+/** The stream into a file, synced as it grows. */
+async function writeFile(path: string, bytes: ReadableStream<Uint8Array>): Promise<number> {
+  using file = await Deno.open(path, { createNew: true, write: true, mode: 0o600 });
+  let total = 0;
+  let unsynced = 0;
+  for await (const piece of bytes) {
+    await writeAll(file, piece);
+    total += piece.length;
+    unsynced += piece.length;
+    if (unsynced < SYNC_EVERY_BYTES) continue;
+    await file.syncData();
+    unsynced = 0;
+  }
+  await file.sync();
+  return total;
+}
+
+async function writeSmall(path: string, text: string, owner: Owner | null): Promise<void> {
+  const bytes = new TextEncoder().encode(text);
+  await writeFile(path, ReadableStream.from([bytes]));
+  giveTo(path, owner);
+}
+
+/** Gives the file its name; a hard link, because a rename would go over what is there. */
+async function place(from: string, to: string): Promise<void> {
+  try {
+    await Deno.link(from, to);
+  } catch (error) {
+    if (error instanceof Deno.errors.AlreadyExists) throw new BackupError(`Cannot write ${to}: it exists`);
+    throw error;
+  }
+}
+
+async function planOf(
+  options: CreateOptions,
+  base: Manifest | null,
+  { work, links }: { work: WorkDir; links: WorkDir },
+): Promise<ArchivePlan> {
+  const { dataDir, now } = options;
+  const id = crypto.randomUUID().replaceAll("-", "").slice(0, 16);
+  const copyPath = work.file(DATABASE);
+  const before = new Map(base?.files.map((file) => [file.name, file]));
+  const { facts, blobs } = await takeSnapshot({
+    dataDir,
+    linkDir: links.path,
+    copyPath,
+    isHeld: (path) => before.has(path),
+    progress: (part) => options.progress("copying", part),
+  });
+  const { size } = await Deno.stat(copyPath);
+  const chunkBytes = base?.summary.database.chunk_bytes ??
+    CHUNK_BYTES_MIN * (size > LARGE_DATABASE_BYTES ? 4 : 1);
+  const summary: Summary = {
+    format: FORMAT,
+    format_version: FORMAT_VERSION,
+    id,
+    kind: base === null ? "full" : "incremental",
+    chain: [...base?.summary.chain ?? [], id],
+    created_at: new Date(now).toISOString(),
+    gomail_version: options.gomailVersion,
+    ...facts,
+    missing_blobs: blobs.missing,
+    database: { bytes: size, chunk_bytes: chunkBytes },
+  };
+  let written = 0;
+  return {
+    summary,
+    copyPath,
+    linkDir: links.path,
+    blobs: blobs.linked,
+    small: [...await smallFiles(dataDir), ...options.config],
+    held: { files: blobs.held.map((path) => before.get(path)!), chunks: base?.chunks ?? [] },
+    progress: (bytes) => options.progress("writing", Math.min(1, (written += bytes) / size)),
+  };
+}
+
+/** The archive to where it belongs. */
+async function deliver(options: CreateOptions, plan: ArchivePlan, work: WorkDir): Promise<Created> {
+  const { output, seal } = options;
+  let manifest: Manifest | null = null;
+  const plain = ReadableStream.from((async function* () {
+    manifest = yield* archiveBytes(plan);
+  })());
+  const bytes = seal === null ? plain : await seal(plain);
+  const { summary } = plan;
+  if (output.kind === "stream") {
+    let total = 0;
+    for await (const piece of bytes) {
+      await output.write(piece);
+      total += piece.length;
+    }
+    return { summary, path: null, bytes: total };
+  }
+  const { id, kind } = summary;
+  const path = output.kind === "file"
+    ? output.path
+    : join(output.dir, fileNameOf({ id, createdAt: options.now, kind, sealed: seal !== null }));
+  const owner = ownerOf(dirname(path));
+  const archive = work.file("archive");
+  const total = await writeFile(archive, bytes);
+  giveTo(archive, owner);
+  const beside = work.file("manifest");
+  await writeSmall(beside, manifestText(manifest!), owner);
+  await place(archive, path);
+  await Deno.rename(beside, path + BESIDE);
+  await syncDir(dirname(path));
+  return { summary, path, bytes: total };
+}
+
+/** For the daemon's gauge and for people: when the last one was made. */
+async function leaveNote(
+  options: CreateOptions,
+  { summary, path, bytes }: Created,
+  work: WorkDir,
+): Promise<void> {
+  const file = path === null ? null : basename(path);
+  const note = { at: summary.created_at, file, kind: summary.kind, bytes };
+  const draft = work.file(LAST_BACKUP);
+  await writeSmall(draft, JSON.stringify(note) + "\n", ownerOf(options.dataDir));
+  await Deno.rename(draft, join(options.dataDir, LAST_BACKUP));
+}
+
+/** Where the work is done: on the output's disk, which is meant for it; beside the store when there is none. */
+async function workPlace({ output, dataDir }: CreateOptions): Promise<string> {
+  if (output.kind === "stream") return dataDir;
+  const dir = output.kind === "file" ? dirname(output.path) : output.dir;
+  if (output.kind === "folder") {
+    await Deno.mkdir(dir, { mode: 0o700 }).catch((error) => {
+      if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+    });
+  } else if (await Deno.lstat(output.path).then(() => true, () => false)) {
+    throw new BackupError(`Cannot write ${output.path}: it exists`);
+  }
+  return dir;
+}
+
+/** Throws BackupError when there can be none, and what the system says when it fails. */
+export async function createBackup(options: CreateOptions): Promise<Created> {
+  const { dataDir } = options;
+  if (!await Deno.stat(join(dataDir, DATABASE)).then(({ isFile }) => isFile, () => false)) {
+    throw new BackupError(`Cannot back up ${dataDir}: there is no store in it`);
+  }
+  const workIn = await workPlace(options);
+  const base = options.incremental ? await newestBase(workIn) : null;
+  const links = await WorkDir.open(dataDir, ownerOf(dataDir));
+  try {
+    const work = await WorkDir.open(workIn);
+    try {
+      await checkRoom(workIn, options, base);
+      const plan = await planOf(options, base, { work, links });
+      const created = await deliver(options, plan, work);
+      await leaveNote(options, created, links);
+      return created;
+    } finally {
+      await work.close();
+    }
+  } finally {
+    await links.close();
+  }
+}

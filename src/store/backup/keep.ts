@@ -1,0 +1,85 @@
+/**
+ * Which backups may go. `7d,4w,6m` keeps the newest of each of the last seven days, four weeks and six months that have
+ * one (UTC; weeks begin on Monday). Kept besides: the newest, whatever the rule says, and every file that a kept
+ * increment stands on. Only files that we named and whose manifest lies beside them are ever looked at, so that what
+ * somebody else put into the folder, or a backup that can't be judged, stays.
+ */
+
+import { join } from "node:path";
+import { syncDir } from "../disk.ts";
+import { BESIDE, listBackups } from "./folder.ts";
+import { idInFileName } from "./names.ts";
+import type { Summary } from "./manifest.ts";
+
+export interface Keep {
+  days: number;
+  weeks: number;
+  months: number;
+}
+
+const DAY_MS = 86_400_000;
+/** 1970-01-01 was a Thursday. */
+const DAYS_TO_MONDAY = 3;
+
+/** Null when the text is none. */
+export function parseKeep(text: string): Keep | null {
+  const keep: Keep = { days: 0, weeks: 0, months: 0 };
+  const seen = new Set<string>();
+  for (const part of text.split(",")) {
+    const [, count, unit] = /^([1-9]\d{0,3})([dwm])$/.exec(part.trim()) ?? [];
+    if (count === undefined || unit === undefined || seen.has(unit)) return null;
+    seen.add(unit);
+    keep[unit === "d" ? "days" : unit === "w" ? "weeks" : "months"] = Number(count);
+  }
+  return keep;
+}
+
+const PERIODS: readonly [keyof Keep, (at: number) => string | number][] = [
+  ["days", (at) => Math.floor(at / DAY_MS)],
+  ["weeks", (at) => Math.floor((Math.floor(at / DAY_MS) + DAYS_TO_MONDAY) / 7)],
+  ["months", (at) => new Date(at).toISOString().slice(0, 7)],
+];
+
+export interface Candidate {
+  file: string;
+  bytes: number;
+  summary: Pick<Summary, "id" | "chain" | "created_at">;
+}
+
+/** The files that may go. */
+export function expendable(candidates: readonly Candidate[], keep: Keep): Candidate[] {
+  const newestFirst = [...candidates].sort((a, b) => a.summary.created_at < b.summary.created_at ? 1 : -1);
+  const kept = new Set<string>(newestFirst.slice(0, 1).map(({ summary }) => summary.id));
+  for (const [period, periodOf] of PERIODS) {
+    const seen = new Set<string | number>();
+    for (const { summary } of newestFirst) {
+      const its = periodOf(Date.parse(summary.created_at));
+      if (seen.has(its)) continue;
+      if (seen.size >= keep[period]) break;
+      seen.add(its);
+      kept.add(summary.id);
+    }
+  }
+  const needed = new Set(
+    newestFirst.filter(({ summary }) => kept.has(summary.id)).flatMap(({ summary }) => summary.chain),
+  );
+  return newestFirst.filter(({ summary }) => !needed.has(summary.id));
+}
+
+/** Of a folder, what may go. */
+export async function expendableIn(dir: string, keep: Keep): Promise<Candidate[]> {
+  const candidates: Candidate[] = [];
+  for (const { file, bytes, summary } of await listBackups(dir)) {
+    if (summary !== null && idInFileName(file) === summary.id) candidates.push({ file, bytes, summary });
+  }
+  return expendable(candidates, keep);
+}
+
+/** Removes them, increments before what they stand on, so that a crash leaves no increment without its base. */
+export async function removeBackups(dir: string, files: readonly Candidate[]): Promise<void> {
+  for (const { file } of [...files].sort((a, b) => b.summary.chain.length - a.summary.chain.length)) {
+    await Deno.remove(join(dir, file));
+    await Deno.remove(join(dir, file + BESIDE));
+  }
+  if (files.length > 0) await syncDir(dir);
+}

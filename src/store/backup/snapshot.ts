@@ -1,0 +1,163 @@
+/**
+ * A consistent copy of a store that may be in use. Bodies in files are hard-linked first; then a read transaction fixes
+ * the moment, and SQLite's online backup copies the pages of that moment while the daemon goes on committing: held
+ * open, the transaction also keeps the copy from being begun anew with each commit. Not VACUUM INTO: that lays
+ * all pages out anew, and an increment would hold everything.
+ *
+ * Links before rows: a file is in place before the row that names it, so a row without a link is of a mail that
+ * came meanwhile, far too young for retention, and is linked then. The daemon's lock is neither taken nor
+ * looked at, and nothing is written to its database.
+ */
+
+import { dirname, join } from "node:path";
+import { backup, DatabaseSync } from "node:sqlite";
+import { schemaVersion } from "../migrations/mod.ts";
+import { BackupError } from "./errors.ts";
+import { DATABASE, knownName } from "./names.ts";
+import type { Summary } from "./manifest.ts";
+
+/** Pages copied at a time. */
+const PAGES_PER_STEP = 4096;
+const BUSY_TIMEOUT_MS = 10_000;
+
+export type Facts = Pick<Summary, "schema_version" | "messages" | "jobs_owed" | "last_message">;
+
+export interface SnapshotOptions {
+  dataDir: string;
+  /** A folder on the file system of `dataDir`, for the links. */
+  linkDir: string;
+  /** Where the database is copied to. */
+  copyPath: string;
+  /** Bodies that need no link, because an earlier backup has them. */
+  isHeld: (blobPath: string) => boolean;
+  /** Told of the part that is done, 0 to 1. */
+  progress: (part: number) => void;
+}
+
+export interface Snapshot {
+  facts: Facts;
+  /** Of the rows' bodies that have to be kept, those that are linked, and those that no file is left of. */
+  blobs: { linked: string[]; held: string[]; missing: string[] };
+}
+
+/** A second name for the file, or a copy where the file system has no such thing. False when it is gone. */
+async function link(from: string, to: string): Promise<boolean> {
+  await Deno.mkdir(dirname(to), { recursive: true, mode: 0o700 });
+  try {
+    await Deno.link(from, to);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    if (error instanceof Deno.errors.AlreadyExists) return true;
+  }
+  try {
+    await Deno.copyFile(from, to);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+async function* namesIn(dir: string): AsyncGenerator<string> {
+  try {
+    for await (const { name } of Deno.readDir(dir)) yield name;
+  } catch (error) {
+    // A prune has removed it meanwhile, or there never was one.
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
+async function linkAll({ dataDir, linkDir, isHeld }: SnapshotOptions): Promise<Set<string>> {
+  const linked = new Set<string>();
+  for await (const month of namesIn(join(dataDir, "blobs"))) {
+    for await (const day of namesIn(join(dataDir, "blobs", month))) {
+      for await (const id of namesIn(join(dataDir, "blobs", month, day))) {
+        const path = `blobs/${month}/${day}/${id}`;
+        if (knownName(path)?.kind !== "blob" || isHeld(path)) continue;
+        if (await link(join(dataDir, path), join(linkDir, path))) linked.add(path);
+      }
+    }
+  }
+  return linked;
+}
+
+/** One value of one row. */
+function value(db: DatabaseSync, sql: string): unknown {
+  return Object.values(db.prepare(sql).get() ?? {})[0];
+}
+
+export function factsOf(db: DatabaseSync): Facts {
+  const last = db.prepare("SELECT id, received_at FROM messages ORDER BY seq DESC LIMIT 1").get();
+  return {
+    schema_version: schemaVersion(db),
+    messages: Number(value(db, "SELECT count(*) FROM messages")),
+    jobs_owed: Number(
+      value(db, "SELECT coalesce(sum(count), 0) FROM job_counts WHERE state IN ('pending', 'held')"),
+    ),
+    last_message: last
+      ? { id: String(last.id), received_at: new Date(Number(last.received_at)).toISOString() }
+      : null,
+  };
+}
+
+/** The bodies that rows name, in their order. */
+export function* blobRows(db: DatabaseSync): Generator<{ path: string; bytesMin: number }> {
+  const rows = db.prepare(
+    "SELECT blob_path AS path, blob_offset + blob_bytes AS bytes FROM contents WHERE blob_path IS NOT NULL",
+  );
+  for (const { path, bytes } of rows.iterate()) yield { path: String(path), bytesMin: Number(bytes) };
+}
+
+/** A copy that nobody else uses; WAL would leave files beside it. */
+export function openCopy(path: string): DatabaseSync {
+  const db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS });
+  db.exec("PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY; PRAGMA query_only = ON");
+  return db;
+}
+
+/** Throws when the pages contradict each other. */
+export function quickCheck(db: DatabaseSync): void {
+  const found = value(db, "PRAGMA quick_check(1)");
+  if (found !== "ok") throw new BackupError(`the database is damaged: ${String(found).slice(0, 200)}`);
+}
+
+async function copyDatabase({ dataDir, copyPath, progress }: SnapshotOptions): Promise<void> {
+  const path = join(dataDir, DATABASE);
+  // Made by us first, because SQLite would make it world-readable.
+  (await Deno.open(copyPath, { createNew: true, write: true, mode: 0o600 })).close();
+  const live = new DatabaseSync(path, { readOnly: true, timeout: BUSY_TIMEOUT_MS });
+  try {
+    live.exec("BEGIN");
+    value(live, "SELECT count(*) FROM sqlite_schema"); // The moment.
+    await backup(live, copyPath, {
+      rate: PAGES_PER_STEP,
+      progress: ({ totalPages, remainingPages }) => progress(1 - remainingPages / Math.max(1, totalPages)),
+    });
+    live.exec("COMMIT");
+  } finally {
+    live.close();
+  }
+}
+
+/** Takes the copy and links the bodies that it names. */
+export async function takeSnapshot(options: SnapshotOptions): Promise<Snapshot> {
+  const { dataDir, linkDir, copyPath, isHeld } = options;
+  const linked = await linkAll(options);
+  await copyDatabase(options);
+  const blobs: Snapshot["blobs"] = { linked: [], held: [], missing: [] };
+  const copy = openCopy(copyPath);
+  try {
+    quickCheck(copy);
+    for (const { path } of blobRows(copy)) {
+      if (knownName(path)?.kind !== "blob") throw new BackupError("a row names a body outside its place");
+      if (isHeld(path)) blobs.held.push(path);
+      else if (linked.has(path) || await link(join(dataDir, path), join(linkDir, path))) {
+        blobs.linked.push(path);
+      } else blobs.missing.push(path);
+    }
+    return { facts: factsOf(copy), blobs };
+  } finally {
+    copy.close();
+  }
+}

@@ -1,0 +1,84 @@
+/**
+ * Folders for work that may be killed half way. Each holds a lock that the kernel drops with its process, so the
+ * next run knows a leftover from the work of a neighbour, and clears it away.
+ */
+
+import { join } from "node:path";
+import { BackupError } from "./errors.ts";
+
+const PREFIX = ".gomail-backup-";
+const NAME = /^\.gomail-backup-[0-9a-f]{16}$/;
+const LOCK = "lock";
+/** Between the making of a folder and its lock. */
+const YOUNG_MS = 60_000;
+
+/** Who is to own what we make in somebody else's folder, as root does. */
+export interface Owner {
+  uid: number;
+  gid: number;
+}
+
+export function ownerOf(path: string): Owner | null {
+  const { uid, gid } = Deno.statSync(path);
+  return uid === null || gid === null ? null : { uid, gid };
+}
+
+/** Gives a path to `owner`; only root can, and only root has to. */
+export function giveTo(path: string, owner: Owner | null): void {
+  if (owner === null) return;
+  const { uid, gid } = Deno.lstatSync(path);
+  if (uid !== owner.uid || gid !== owner.gid) Deno.chownSync(path, owner.uid, owner.gid);
+}
+
+export class WorkDir {
+  readonly path: string;
+  readonly #lock: Deno.FsFile;
+
+  private constructor(path: string, lock: Deno.FsFile) {
+    this.path = path;
+    this.#lock = lock;
+  }
+
+  /** A new private folder in `parent`, after leftovers there are gone. */
+  static async open(parent: string, owner: Owner | null = null): Promise<WorkDir> {
+    await clearLeftovers(parent);
+    const id = crypto.randomUUID().replaceAll("-", "").slice(0, 16);
+    const path = join(parent, PREFIX + id);
+    await Deno.mkdir(path, { mode: 0o700 });
+    giveTo(path, owner);
+    const lock = await Deno.open(join(path, LOCK), { createNew: true, write: true, mode: 0o600 });
+    if (!await lock.tryLock(true)) throw new BackupError("Cannot lock a new folder");
+    return new WorkDir(path, lock);
+  }
+
+  file(name: string): string {
+    return join(this.path, name);
+  }
+
+  async close(): Promise<void> {
+    await Deno.remove(this.path, { recursive: true });
+    this.#lock.close();
+  }
+}
+
+/** Whether nobody works in it any more. */
+async function isLeftover(path: string): Promise<boolean> {
+  try {
+    using lock = await Deno.open(join(path, LOCK), { write: true });
+    return await lock.tryLock(true);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) return false;
+    const { mtime } = await Deno.stat(path);
+    return mtime !== null && Date.now() - mtime.getTime() > YOUNG_MS;
+  }
+}
+
+async function clearLeftovers(parent: string): Promise<void> {
+  for await (const { name, isDirectory } of Deno.readDir(parent)) {
+    const path = join(parent, name);
+    if (!isDirectory || !NAME.test(name) || !await isLeftover(path)) continue;
+    await Deno.remove(path, { recursive: true }).catch(() => {
+      // Somebody else clears it, or it is another user's: neither is in our way.
+    });
+  }
+}

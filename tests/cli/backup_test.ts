@@ -1,0 +1,253 @@
+/** The backup commands: what they print, what they refuse, encryption, and whose the files are that root makes. */
+
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { permissionFlags } from "../../packaging/build/permissions.ts";
+import { hasProgram, run as runProgram } from "../support/program.ts";
+import { test, testIf, withTempDir } from "../support/test.ts";
+import { makeStore } from "../store/backup/support.ts";
+import { gomail, type Ran } from "./support.ts";
+
+interface Place {
+  dir: string;
+  run: (args: string) => Promise<Ran>;
+}
+
+function withStore(fn: (place: Place) => Promise<void>): Promise<void> {
+  return withTempDir(async (dir) => {
+    await makeStore(`${dir}/data`);
+    const env = { MAIL_CONFIG: "/dev/null", MAIL_DATA_DIR: `${dir}/data`, MAIL_DISK_RESERVE: "0" };
+    await fn({ dir, run: (args) => gomail(args.replaceAll("@", dir), { env }) });
+  });
+}
+
+const IDENTITY = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX";
+const RECIPIENT = "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj";
+
+test("create prints the path alone; list, verify and restore say what is in it", () =>
+  withStore(async ({ dir, run }) => {
+    const made = await run("backup create --dir @/out");
+    assertMatch(made.out, new RegExp(`^${dir}/out/gomail-20260101T000000Z-[0-9a-f]{16}\\.full\\.tar\\n$`));
+    assertMatch(made.err, /^full backup, 3 messages, the last big-1 of 2026-\S+, [\d.]+ KB\n$/);
+    const path = made.out.trim();
+    const [head, line] = (await run("backup list --dir @/out")).out.split("\n");
+    assertMatch(head!, /^CREATED +KIND +SIZE +ENCRYPTED +MESSAGES +LAST MESSAGE +FILE$/);
+    assertMatch(line!, /^2026-01-01T00:00:00.000Z +full +[\d.]+ KB +no +3 +2026-/);
+    assertEquals(JSON.parse((await run("backup list --dir @/out --json")).out).items[0].path, path);
+    assertMatch((await run(`backup verify ${path}`)).out, /^sound: full backup of .*, 3 messages, /);
+    assertEquals(JSON.parse((await run(`backup verify ${path} --json`)).out).messages, 3);
+    const tried = await run(`restore ${path} --verify-only`);
+    assertMatch(tried.out, /^can be restored: /);
+    const restored = await run(`restore ${path} --data-dir @/new`);
+    assertStringIncludes(restored.out, `restored to ${dir}/new: backup of `);
+    assertStringIncludes(restored.out, "whatever was acknowledged after 2026-");
+  }));
+
+test("- is stdout and stdin", () =>
+  withStore(async ({ dir, run }) => {
+    const made = await run("backup create --output -");
+    assertEquals([made.code, made.out], [0, ""]);
+    const io = { inputStream: () => ReadableStream.from([made.bytes]) };
+    const env = { MAIL_CONFIG: "/dev/null", MAIL_DATA_DIR: `${dir}/new` };
+    assertMatch((await gomail("backup verify -", { env, io })).out, /^sound: /);
+    assertMatch((await gomail("restore -", { env, io })).out, /^restored to /);
+  }));
+
+test("A config and the secrets that it names come along; of what can't be read it is said so", () =>
+  withStore(async ({ dir }) => {
+    await Deno.writeTextFile(`${dir}/token`, "t0ken-4f9c1b7e2d-Qx\n");
+    const config =
+      `data_dir: ${dir}/data\nbearer_token_file: ${dir}/token\ndkim_private_key_path: ${dir}/nowhere\n`;
+    await Deno.writeTextFile(`${dir}/gomail.yaml`, config);
+    const made = await gomail(`backup create --output ${dir}/b.tar --config ${dir}/gomail.yaml`);
+    assertEquals(made.code, 0, made.err);
+    assertStringIncludes(made.err, `${dir}/nowhere is not in the backup: no such file`);
+    const restored = await gomail(`restore ${dir}/b.tar --data-dir ${dir}/new`, {
+      env: { MAIL_CONFIG: "/dev/null" },
+    });
+    assertStringIncludes(restored.out, `Its config is in ${dir}/new/restored-config, `);
+    assertEquals(await Deno.readTextFile(`${dir}/new/restored-config/gomail.yaml`), config);
+    assertEquals(
+      await Deno.readTextFile(`${dir}/new/restored-config/bearer_token_file`),
+      "t0ken-4f9c1b7e2d-Qx\n",
+    );
+  }));
+
+test("Encrypted for a recipient: increments need no identity, reading does, and another one is refused", () =>
+  withStore(async ({ dir, run }) => {
+    await Deno.writeTextFile(`${dir}/key`, `# created: today\n${IDENTITY}\n`, { mode: 0o600 });
+    const full = (await run(`backup create --dir @/out --recipient ${RECIPIENT}`)).out.trim();
+    const increment = (await run(`backup create --dir @/out --recipient ${RECIPIENT} --incremental`)).out
+      .trim();
+    assertMatch(increment, /\.incremental\.tar\.age$/);
+    assertStringIncludes((await run("backup list --dir @/out")).out, "yes");
+    for (const path of [full, increment]) {
+      const plain = new TextDecoder("latin1").decode(await Deno.readFile(path));
+      assert(plain.startsWith("age-encryption.org/v1\n") && !plain.includes("gomail.db"));
+      assertStringIncludes((await run(`backup verify ${path}`)).err, "it is encrypted: --identity F");
+      assertMatch((await run(`backup verify ${path} --identity @/key`)).out, /^sound: /);
+    }
+    await Deno.writeTextFile(`${dir}/word`, "something else\n");
+    const wrong = await run(`restore ${increment} --data-dir @/new --passphrase-file @/word`);
+    assertEquals([wrong.code, wrong.out], [1, ""]);
+    assertStringIncludes(wrong.err, "it can't be decrypted");
+    const bytes = await Deno.readFile(full);
+    for (
+      const bad of [bytes.subarray(0, bytes.length - 100), bytes.with(bytes.length - 9, bytes.at(-9)! ^ 1)]
+    ) {
+      await Deno.writeFile(`${dir}/bad.tar.age`, bad);
+      const ran = await run(`restore @/bad.tar.age --data-dir @/new --identity @/key`);
+      assertMatch(
+        ran.err,
+        /^gomail: Cannot use \S+: it is cut off or was changed: its encryption does not hold\n$/,
+      );
+      assertEquals(await Deno.lstat(`${dir}/new`).catch(() => null), null);
+    }
+    assertEquals((await run(`restore ${increment} --data-dir @/new --identity @/key`)).code, 0);
+  }));
+
+test("Encrypted by a passphrase, which comes from a file and never from the command line", () =>
+  withStore(async ({ dir, run }) => {
+    await Deno.writeTextFile(`${dir}/word`, "correct horse\n", { mode: 0o600 });
+    const made = await run("backup create --output @/b.tar.age --passphrase-file @/word");
+    assertEquals(made.code, 0, made.err);
+    assertMatch((await run("backup verify @/b.tar.age --passphrase-file @/word")).out, /^sound: /);
+    assertEquals((await run("backup create --passphrase x")).code, 2);
+    await Deno.writeTextFile(`${dir}/word`, "");
+    assertMatch(
+      (await run("backup verify @/b.tar.age --passphrase-file @/word")).err,
+      /one line with the passphrase/,
+    );
+  }));
+
+testIf(
+  hasProgram("age"),
+  "age is not installed",
+  "Debian's age and tar open what we encrypt",
+  () =>
+    withStore(async ({ dir, run }) => {
+      await Deno.writeTextFile(`${dir}/key`, `${IDENTITY}\n`, { mode: 0o600 });
+      await run(`backup create --output @/b.tar.age --recipient ${RECIPIENT}`);
+      const decrypted = await runProgram("age", [
+        "-d",
+        "-i",
+        `${dir}/key`,
+        "-o",
+        `${dir}/b.tar`,
+        `${dir}/b.tar.age`,
+      ]);
+      assertEquals(decrypted.code, 0, decrypted.err);
+      await Deno.mkdir(`${dir}/x`);
+      assertEquals((await runProgram("tar", ["xf", `${dir}/b.tar`, "-C", `${dir}/x`])).err, "");
+      const sums = await runProgram("sha256sum", ["-c", "manifest.sha256"], { cwd: `${dir}/x` });
+      assertEquals(sums.out, "manifest.json: OK\n");
+      const joined = await runProgram("sh", ["-c", 'cat gomail.db/* | cmp - "$0"', `${dir}/y`], {
+        cwd: `${dir}/x`,
+      });
+      assertEquals(joined.code === 0, false); // There is no y yet.
+      await run("restore @/b.tar --data-dir @/y");
+      const same = await runProgram("sh", ["-c", "cat gomail.db/* | cmp - ../y/gomail.db"], {
+        cwd: `${dir}/x`,
+      });
+      assertEquals([same.code, same.err], [0, ""]);
+    }),
+);
+
+test("Wrongly used: exit 2, and nothing is made", () =>
+  withStore(async ({ dir, run }) => {
+    const wrong = [
+      "backup create --output @/x --dir @/out",
+      "backup create --output - --incremental",
+      "backup create --output - --json",
+      "backup create --dir @/out --keep 7x",
+      "backup create --output @/x --keep 7d",
+      "backup create --dir @/out --dry-run",
+      `backup create --dir @/out --recipient ${RECIPIENT} --passphrase-file @/x --keep 0d`,
+      "backup create x",
+      "backup verify",
+      "restore",
+      "restore a b",
+    ];
+    for (const args of wrong) assertEquals((await run(args)).code, 2, args);
+    const failed = [
+      "backup create --dir @/out --recipient age1x",
+      "backup verify @/nowhere",
+      "backup verify @",
+      "backup create --dir @/no/such/folder",
+      "backup verify @/x --identity @/nowhere",
+    ];
+    for (const args of failed) {
+      const ran = await run(args);
+      assertEquals([ran.code, ran.out], [1, ""], args);
+      assertMatch(ran.err, /^gomail: Cannot [^\n]+\n$/, args);
+    }
+    assertEquals([...Deno.readDirSync(dir)].map(({ name }) => name), ["data"]);
+  }));
+
+test("--keep --dry-run makes and removes nothing, and says what would go", () =>
+  withStore(async ({ dir, run }) => {
+    const first = (await run("backup create --dir @/out")).out.trim().slice(dir.length + 5);
+    // The clock of these commands stands, so that both are of one day.
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    await run("backup create --dir @/out");
+    const count = () => [...Deno.readDirSync(`${dir}/out`)].length;
+    const dry = await run("backup create --dir @/out --keep 1d --dry-run");
+    assertMatch(dry.err, /^would remove gomail-\S+, [\d.]+ KB\n$/);
+    assertEquals(count(), 4);
+    assertEquals((await run("backup create --dir @/out --keep 1d")).code, 0);
+    assertEquals(count(), 2);
+    assert(first.length > 0);
+  }));
+
+testIf(
+  Deno.uid() === 0,
+  "not root",
+  "What root makes in a folder of the daemon's is the daemon's",
+  () =>
+    withStore(async ({ dir, run }) => {
+      const uid = 12_345;
+      await Deno.mkdir(`${dir}/out`);
+      const give = async (path: string): Promise<void> => {
+        await Deno.chown(path, uid, uid);
+        if (!(await Deno.stat(path)).isDirectory) return;
+        for await (const { name } of Deno.readDir(path)) await give(`${path}/${name}`);
+      };
+      const strangers = async (path: string): Promise<string[]> => {
+        const info = await Deno.lstat(path);
+        const inside = info.isDirectory ? await Array.fromAsync(Deno.readDir(path)) : [];
+        const below = await Promise.all(inside.map(({ name }) => strangers(`${path}/${name}`)));
+        return [...(info.uid === uid ? [] : [path]), ...below.flat()];
+      };
+      for (const name of ["data", "out"]) await give(`${dir}/${name}`);
+      const path = (await run("backup create --dir @/out")).out.trim();
+      await run("backup create --dir @/out --incremental");
+      await Deno.mkdir(`${dir}/new`);
+      await Deno.chown(`${dir}/new`, uid, uid);
+      assertEquals((await run(`restore ${path} --data-dir @/new`)).code, 0);
+      for (const name of ["data", "out", "new"]) assertEquals(await strangers(`${dir}/${name}`), []);
+    }),
+);
+
+test("The executable's permissions are enough, within its places", () =>
+  withStore(async ({ dir }) => {
+    const main = new URL("../../main.ts", import.meta.url).pathname;
+    const gomailHere = (...args: string[]) =>
+      runProgram(Deno.execPath(), [
+        "run",
+        "--no-check",
+        "--unstable-net",
+        // From source, the program reads itself as well.
+        ...permissionFlags(),
+        main,
+        ...args,
+      ], {
+        cwd: dir,
+        env: { MAIL_CONFIG: "/dev/null", MAIL_DATA_DIR: `${dir}/data`, MAIL_DISK_RESERVE: "0" },
+      });
+    const made = await gomailHere("backup", "create", "--dir", `${dir}/out`);
+    assertEquals(made.code, 0, made.err);
+    const restored = await gomailHere("restore", made.out.trim(), "--data-dir", `${dir}/new`);
+    assertEquals(restored.code, 0, restored.err);
+    const outside = await gomailHere("backup", "create", "--output", "/var/log/gomail-test.tar");
+    assertEquals(outside.code, 1);
+    assertMatch(outside.err, /^gomail: Cannot do it: \/var\/log\S* is outside the places [^\n]+\n$/);
+  }));

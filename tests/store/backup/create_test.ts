@@ -1,0 +1,261 @@
+/** Making backups and putting them back: what is in them, what is left behind, and what they refuse to touch. */
+
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { DatabaseSync } from "node:sqlite";
+import {
+  BackupError,
+  createBackup,
+  type CreateOptions,
+  listBackups,
+  type Manifest,
+  NOWHERE,
+  readBackup,
+  restoreBackup,
+  tryRestore,
+} from "../../../src/store/backup/mod.ts";
+import { test } from "../../support/test.ts";
+import { newMessage, openTestStore, T0 } from "../support.ts";
+import {
+  addBig,
+  entriesOf,
+  hasBig,
+  options,
+  type Place,
+  sampleArchive,
+  streamOf,
+  withPlace,
+} from "./support.ts";
+
+const from = (path: string) => ({
+  source: { kind: "file" as const, path },
+  openWith: { identities: [] },
+  progress: () => {},
+});
+const verify = (path: string): Promise<Manifest> => readBackup({ ...from(path), sink: NOWHERE });
+const names = (dir: string) => [...Deno.readDirSync(dir)].map(({ name }) => name).sort();
+const mode = (path: string) => (Deno.statSync(path).mode! & 0o777).toString(8);
+
+async function make(place: Place, more: Partial<CreateOptions> = {}): Promise<string> {
+  return (await createBackup(options(place.dataDir, place.out, more))).path!;
+}
+
+async function refuses(work: () => Promise<unknown>, why: RegExp): Promise<void> {
+  assertMatch((await assertRejects(work, BackupError) as Error).message, why);
+}
+
+test("What comes back is the same store: mail, bodies in files, keys, secrets; the config beside", () =>
+  withPlace(async (place) => {
+    const path = await make(place);
+    const target = `${place.dir}/again`;
+    const { summary } = await restoreBackup(target, from(path));
+    assertEquals([summary.kind, summary.messages, summary.last_message?.id], ["full", 3, "big-1"]);
+    const store = await openTestStore(target);
+    try {
+      assert(await hasBig(store, "big-1"));
+      assertEquals((await store.getMessage("small-2"))?.id, "small-2");
+      assertEquals(await store.addMessage(newMessage({ id: "after" })).then(() => true), true);
+    } finally {
+      await store.close();
+    }
+    assertEquals(await Deno.readTextFile(`${target}/dkim/example.com/s1.pem`), "a key\n");
+    assertEquals(await Deno.readTextFile(`${target}/url_key`), "00ff\n");
+    assertEquals(await Deno.readTextFile(`${target}/restored-config/gomail.yaml`), "port: 1\n");
+    for (const dir of ["", "/dkim/example.com", "/restored-config", "/blobs"]) {
+      assertEquals(mode(target + dir), "700");
+    }
+    for (const file of ["gomail.db", "url_key", "restored-config/gomail.yaml"]) {
+      assertEquals(mode(`${target}/${file}`), "600", file);
+    }
+  }));
+
+test("A backup is its owner's alone, and leaves nothing else behind, in the store neither", () =>
+  withPlace(async (place) => {
+    const before = names(place.dataDir);
+    const path = await make(place);
+    assertEquals(names(place.out), [path, `${path}.manifest.json`].map((p) => p.slice(place.out.length + 1)));
+    assertEquals([mode(place.out), mode(path), mode(`${path}.manifest.json`)], ["700", "600", "600"]);
+    const sqlites = ["gomail.db-shm", "gomail.db-wal"];
+    const after = names(place.dataDir).filter((name) => !sqlites.includes(name));
+    assertEquals(after, [...before, "last_backup.json"].sort());
+    const note = JSON.parse(await Deno.readTextFile(`${place.dataDir}/last_backup.json`));
+    assertEquals([note.at, note.kind, note.bytes], [
+      new Date(T0).toISOString(),
+      "full",
+      Deno.statSync(path).size,
+    ]);
+  }));
+
+test("A file that is there is never written over, and a store that is not there is no backup", () =>
+  withPlace(async (place) => {
+    const path = `${place.dir}/mine.tar`;
+    await Deno.writeTextFile(path, "precious");
+    const output = { kind: "file" as const, path };
+    await refuses(() => make(place, { output }), /it exists/);
+    assertEquals(await Deno.readTextFile(path), "precious");
+    await Deno.symlink(`${place.dir}/nowhere`, `${place.dir}/link.tar`);
+    await refuses(
+      () => make(place, { output: { kind: "file", path: `${place.dir}/link.tar` } }),
+      /it exists/,
+    );
+    await refuses(() => make(place, { dataDir: place.dir }), /no store in it/);
+    await refuses(() => make(place, { diskReserve: 1e18 }), /are free/);
+    assertEquals(names(place.out), []);
+    assertEquals(names(place.dataDir).filter((name) => name.startsWith(".")), []);
+  }));
+
+test("An increment holds what changed, and needs its chain whole", () =>
+  withPlace(async (place) => {
+    const full = await make(place);
+    const store = await openTestStore(place.dataDir);
+    await addBig(store, "big-2");
+    await store.close();
+    const second = await make(place, { incremental: true, now: T0 + 1000 });
+    const third = await make(place, { incremental: true, now: T0 + 2000 });
+    const inSecond = entriesOf(await Deno.readFile(second)).map(({ name }) => name);
+    assertEquals(inSecond.filter((name) => name.startsWith("blobs/")).map((name) => name.slice(-5)), [
+      "big-2",
+    ]);
+    assert(Deno.statSync(third).size < 20_000, "nothing changed, but it holds something");
+    assertEquals((await listBackups(place.out)).map(({ summary }) => summary!.chain.length), [3, 2, 1]);
+
+    const { summary } = await restoreBackup(`${place.dir}/again`, from(third));
+    assertEquals([summary.kind, summary.messages], ["incremental", 4]);
+    const again = await openTestStore(`${place.dir}/again`);
+    for (const id of ["big-1", "big-2"]) assert(await hasBig(again, id), id);
+    await again.close();
+
+    // A damaged link is named, and so is one that is missing; nothing is left of the attempt.
+    const bytes = await Deno.readFile(full);
+    const at = bytes.length >> 1;
+    bytes[at]! ^= 4;
+    await Deno.writeFile(full, bytes);
+    await refuses(() => verify(third), new RegExp(`Cannot use ${full}: its entry .* is damaged`));
+    await refuses(() => restoreBackup(`${place.dir}/no`, from(third)), /is damaged/);
+    await Deno.remove(full);
+    await refuses(
+      () => restoreBackup(`${place.dir}/no`, from(third)),
+      /which it stands on, is not in its folder/,
+    );
+    await assertRejects(() => Deno.stat(`${place.dir}/no`), Deno.errors.NotFound);
+    // Then the next increment stands on nothing: it is a full one.
+    assertMatch(await make(place, { incremental: true, now: T0 + 3000 }), /\.full\.tar$/);
+  }));
+
+test("Another backup under the name of a link is found out", () =>
+  withPlace(async (place) => {
+    const full = await make(place);
+    const increment = await make(place, { incremental: true, now: T0 + 1000 });
+    const other = await make(place, { now: T0 + 2000 });
+    await Deno.rename(other, full);
+    await refuses(() => verify(increment), /another backup than/);
+  }));
+
+test("A base whose manifest beside it is not its own is not built upon", () =>
+  withPlace(async (place) => {
+    const full = await make(place);
+    const other = await make(place, { now: T0 - 1000 });
+    await Deno.copyFile(`${full}.manifest.json`, `${other}.manifest.json`);
+    await Deno.remove(`${full}.manifest.json`);
+    assertMatch(await make(place, { incremental: true, now: T0 + 1000 }), /\.full\.tar$/);
+  }));
+
+test("A restore goes into an empty folder only, and leaves it as it was when it is refused", () =>
+  withPlace(async (place) => {
+    const path = await make(place);
+    const before = names(place.dataDir);
+    await refuses(() => restoreBackup(place.dataDir, from(path)), /it is not empty/);
+    assertEquals(names(place.dataDir), before);
+    const target = `${place.dir}/mount`;
+    await Deno.mkdir(`${target}/lost+found`, { recursive: true });
+    const bad = (await Deno.readFile(path)).slice(0, -2000);
+    await Deno.writeFile(`${place.out}/bad.tar`, bad);
+    await refuses(() => restoreBackup(target, from(`${place.out}/bad.tar`)), /cut off/);
+    assertEquals(names(target), ["lost+found"]);
+    await restoreBackup(target, from(path));
+    assert(names(target).includes("gomail.db"));
+    await Deno.mkdir(`${place.dir}/half/.gomail-restore`, { recursive: true });
+    await refuses(() => restoreBackup(`${place.dir}/half`, from(path)), /earlier restore was cut off/);
+    await assertRejects(() => openTestStore(`${place.dir}/half`), Error, "a restore into it was cut off");
+  }));
+
+/** The sample with its database changed by SQL and all sums in order, made by our own writer. */
+async function withDatabase(
+  change: (db: DatabaseSync) => void,
+  fn: (path: string, dir: string) => Promise<void>,
+) {
+  await withPlace(async (place) => {
+    const db = new DatabaseSync(`${place.dataDir}/gomail.db`);
+    change(db);
+    db.close();
+    await fn(await make(place), place.dir);
+  });
+}
+
+test("A database that SQLite accepts and that is no sound store is refused", async () => {
+  const wrong: [string, RegExp][] = [
+    [
+      "PRAGMA foreign_keys = OFF; DELETE FROM messages WHERE id = 'small-1'",
+      /refer to rows that are not there/,
+    ],
+    ["PRAGMA user_version = 999", /newer than this program/],
+  ];
+  for (const [sql, why] of wrong) {
+    await withDatabase((db) => db.exec(sql), async (path, dir) => {
+      await verify(path); // By its sums it is what was backed up.
+      await refuses(() => restoreBackup(`${dir}/no`, from(path)), why);
+      await refuses(() => tryRestore(`${dir}/out`, from(path)), why);
+      await assertRejects(() => Deno.stat(`${dir}/no`), Deno.errors.NotFound);
+    });
+  }
+});
+
+test("A body that is missing in the store is told, and does not stop backup or restore", () =>
+  withPlace(async (place) => {
+    const found = (await Array.fromAsync(Deno.readDir(`${place.dataDir}/blobs`)))[0]!.name;
+    await Deno.remove(`${place.dataDir}/blobs/${found}`, { recursive: true });
+    const path = await make(place);
+    const { summary } = await restoreBackup(`${place.dir}/again`, from(path));
+    assertEquals(summary.missing_blobs.map((name) => name.slice(-5)), ["big-1"]);
+  }));
+
+test("A damaged store is no backup", () =>
+  withPlace(async (place) => {
+    using file = await Deno.open(`${place.dataDir}/gomail.db`, { write: true });
+    await file.seek(4096 * 3, Deno.SeekMode.Start);
+    await file.write(new Uint8Array(4096 * 8).fill(7));
+    await assertRejects(() => make(place));
+    assertEquals(names(place.out), []);
+  }));
+
+test("What a killed run left is cleared away by the next, and what a living one has is not", () =>
+  withPlace(async (place) => {
+    await Deno.mkdir(place.out);
+    for (const parent of [place.out, place.dataDir]) {
+      for (const [name, locked] of [["0".repeat(16), false], ["1".repeat(16), true]] as const) {
+        await Deno.mkdir(`${parent}/.gomail-backup-${name}`);
+        await Deno.writeTextFile(`${parent}/.gomail-backup-${name}/lock`, "");
+        if (!locked) await Deno.writeTextFile(`${parent}/.gomail-backup-${name}/archive`, "half");
+      }
+    }
+    using a = await Deno.open(`${place.out}/.gomail-backup-${"1".repeat(16)}/lock`, { write: true });
+    using b = await Deno.open(`${place.dataDir}/.gomail-backup-${"1".repeat(16)}/lock`, { write: true });
+    await a.lock(true);
+    await b.lock(true);
+    await make(place);
+    for (const dir of [place.out, place.dataDir]) {
+      assertEquals(names(dir).filter((name) => name.startsWith(".")), [`.gomail-backup-${"1".repeat(16)}`]);
+    }
+  }));
+
+test("A stream without end stops before the disk is full, and standard input can't be an increment", () =>
+  withPlace(async (place) => {
+    await make(place);
+    const increment = await make(place, { incremental: true, now: T0 + 1000 });
+    const source = { kind: "stream" as const, stream: streamOf(await Deno.readFile(increment)) };
+    await refuses(
+      () => restoreBackup(`${place.dir}/no`, { ...from(increment), source }),
+      /needs its other files beside it/,
+    );
+    const whole = { kind: "stream" as const, stream: streamOf(await sampleArchive()) };
+    await restoreBackup(`${place.dir}/yes`, { ...from(increment), source: whole });
+  }));

@@ -1,0 +1,81 @@
+/** Retention: which backups may go, and that nothing goes which a kept one needs or which is not ours. */
+
+import { assertEquals } from "@std/assert";
+import {
+  type Candidate,
+  createBackup,
+  expendable,
+  expendableIn,
+  parseKeep,
+  removeBackups,
+} from "../../../src/store/backup/mod.ts";
+import { test } from "../../support/test.ts";
+import { T0 } from "../support.ts";
+import { options, withPlace } from "./support.ts";
+
+const DAY = 86_400_000;
+/** 2026-06-30, a Tuesday, at noon. */
+const NOW = Date.UTC(2026, 5, 30, 12);
+
+/** A full backup of so many days ago, or an increment on others. */
+function made(daysAgo: number, on: readonly Candidate[] = []): Candidate {
+  const id = `day-${daysAgo}`;
+  const chain = [...on.map(({ summary }) => summary.id), id];
+  return {
+    file: id,
+    bytes: 1,
+    summary: { id, chain, created_at: new Date(NOW - daysAgo * DAY).toISOString() },
+  };
+}
+
+const left = (all: readonly Candidate[], spec: string) => {
+  const gone = new Set(expendable(all, parseKeep(spec)!).map(({ file }) => file));
+  return all.map(({ file }) => file).filter((file) => !gone.has(file));
+};
+const days = (...ago: number[]) => ago.map((n) => `day-${n}`);
+const daily = Array.from({ length: 400 }, (_, i) => made(i));
+
+test("The newest of each day, week and month is kept", () => {
+  assertEquals(left(daily, "3d"), days(0, 1, 2));
+  // Weeks end on Sunday: the newest of this one is of today.
+  assertEquals(left(daily, "3w"), days(0, 2, 9));
+  assertEquals(left(daily, "3m"), days(0, 30, 61));
+  assertEquals(left(daily, "7d,4w,6m"), days(0, 1, 2, 3, 4, 5, 6, 9, 16, 30, 61, 91, 122, 150));
+});
+
+test("Days without a backup do not count, several of one day are one", () => {
+  assertEquals(left([made(0), made(0.1), made(50), made(90)], "2d"), days(0, 50));
+});
+
+test("The newest stays whatever the rule, and so does all that a kept increment stands on", () => {
+  assertEquals(left([made(300)], "1d"), days(300));
+  const full = made(40);
+  const first = made(39, [full]);
+  const second = made(0, [full, first]);
+  assertEquals(left([second, made(20), first, full], "1d"), days(0, 39, 40));
+});
+
+test("What is no rule is none", () => {
+  assertEquals(parseKeep("7d,4w,6m"), { days: 7, weeks: 4, months: 6 });
+  for (const text of ["", "7", "d", "0d", "7d,7d", "7d;4w", "-1d", "7y", "99999d", "7d,"]) {
+    assertEquals(parseKeep(text), null, text);
+  }
+});
+
+test("In a folder, files that we did not make and backups that can't be judged stay", () =>
+  withPlace(async ({ dataDir, out }) => {
+    const paths: string[] = [];
+    for (const daysAgo of [9, 8, 7, 0]) {
+      paths.push((await createBackup(options(dataDir, out, { now: T0 - daysAgo * DAY }))).path!);
+    }
+    const [old, unjudged, renamed, newest] = paths as [string, string, string, string];
+    await Deno.writeTextFile(`${out}/mine.tar`, "not a backup");
+    await Deno.remove(`${unjudged}.manifest.json`);
+    for (const end of ["", ".manifest.json"]) await Deno.rename(renamed + end, `${out}/precious.tar${end}`);
+    const gone = await expendableIn(out, parseKeep("1d")!);
+    assertEquals(gone.map(({ file }) => `${out}/${file}`), [old]);
+    await removeBackups(out, gone);
+    const names = [...Deno.readDirSync(out)].map(({ name }) => `${out}/${name}`).sort();
+    const stay = [unjudged, newest, `${newest}.manifest.json`, `${out}/mine.tar`, `${out}/precious.tar`];
+    assertEquals(names, [...stay, `${out}/precious.tar.manifest.json`].sort());
+  }));
