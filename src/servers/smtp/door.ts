@@ -170,6 +170,8 @@ class Door implements SmtpDoor {
 
   #accept(kind: DoorKind, socket: Socket): void {
     const remote = socket.remoteAddress;
+    // Reset before we came to it, it has no peer any more; it must not pass for a unix socket, which never had one.
+    if (!remote && socket.localAddress) return void socket.destroy();
     const address = remote ? plainAddress(remote) : null;
     if (this.#draining) return this.#turnAway(socket, REPLY.shuttingDown.text, 0);
     const mayForward = kind !== "smtp" &&
