@@ -199,7 +199,7 @@ class Door implements SmtpDoor {
   }
 
   #open(kind: DoorKind, socket: Socket, peer: Peer, leave: () => void): void {
-    const { config, hostname, flow, clock, resolveHostname, bans } = this.#options;
+    const { config, hostname, flow, clock, resolveHostname } = this.#options;
     const limits = this.#limits;
     const tls = () => this.#tls.current();
     const tlsOffered = () => tls() !== null;
@@ -211,7 +211,7 @@ class Door implements SmtpDoor {
       config,
       hostname,
       tlsOffered,
-      banned: bannedAnswer(bans),
+      banned: (client) => this.#refuseBanned(client),
       admitForwarded: (client, port) => this.#admitForwarded(client, port),
     });
     const { address } = peer;
@@ -246,6 +246,13 @@ class Door implements SmtpDoor {
     for (const { parts: { dialogue }, conversation } of this.#sessions) {
       if (this.#banned(dialogue.kind, dialogue.peer)) conversation.drain(REPLY.banned);
     }
+  }
+
+  /** At MAIL, where it is XFORWARD's client for the most part; the line says who, which the peer's would not. */
+  #refuseBanned(client: string): Answer | null {
+    const banned = bannedAnswer(this.#options.bans)(client);
+    if (banned) this.#reporter.turnedAway("banned", client);
+    return banned;
   }
 
   #admitForwarded(client: string, port: number | null): Admission {
