@@ -19,9 +19,15 @@ export { type TaskHandlers, WorkerError } from "./worker_seat.ts";
 
 export interface WorkerPool {
   /** Input and output are structured-cloned. Rejects with what the task threw, or WorkerError. */
-  run<T>(task: string, input: unknown, options: { deadlineMs: number }): Promise<T>;
+  run<T>(task: string, input: unknown, options: RunOptions): Promise<T>;
   /** Terminates the workers; tasks not finished reject. */
   close(): Promise<void>;
+}
+
+export interface RunOptions {
+  deadlineMs: number;
+  /** It waits far longer than it computes, whoever made its input: such tasks take no place from the others. */
+  isLight?: boolean;
 }
 
 export interface WorkerPoolOptions {
@@ -30,6 +36,8 @@ export interface WorkerPoolOptions {
   /** Number of workers; 0 runs tasks in this thread with `inThread` (tests). */
   size: number;
   concurrencyPerWorker?: number;
+  /** Of light tasks, beside the others. */
+  lightPerWorker?: number;
   /** Tasks waiting for a place; one more is refused. */
   queueMax?: number;
   /** Sent once to each worker. */
@@ -45,6 +53,7 @@ interface Task {
   deadlineMs: number;
   /** Monotonic time after which it is no longer started. */
   waitsUntil: number;
+  isLight: boolean;
   /** It was in a worker that died. */
   suspect: boolean;
   resolve(output: unknown): void;
@@ -52,6 +61,11 @@ interface Task {
 }
 
 const CONCURRENCY_DEFAULT = 64;
+/**
+ * More than there are mails under way at once: whoever answers for the DNS of a stranger's domain decides how long
+ * its mail waits in here, and a few dozen of them shall not hold all the places there are.
+ */
+const LIGHT_DEFAULT = 2000;
 const QUEUE_MAX_DEFAULT = 2000;
 /** How often workers and waiting tasks are looked at. */
 const WATCH_MS = 500;
@@ -94,6 +108,7 @@ class InThreadPool implements WorkerPool {
 class ThreadPool implements WorkerPool {
   readonly #seats = new Set<WorkerSeat<Task>>();
   readonly #queue: Task[] = [];
+  readonly #lightQueue: Task[] = [];
   /** Suspects wait here for the one seat that takes a single task. */
   readonly #suspects: Task[] = [];
   #solo: WorkerSeat<Task> | null = null;
@@ -107,18 +122,19 @@ class ThreadPool implements WorkerPool {
     this.#fill();
   }
 
-  run<T>(name: string, input: unknown, { deadlineMs }: { deadlineMs: number }): Promise<T> {
+  run<T>(name: string, input: unknown, { deadlineMs, isLight = false }: RunOptions): Promise<T> {
     if (this.#closed) return Promise.reject(new WorkerError("Cannot run task: the pool is closed"));
-    if (this.#queue.length >= (this.options.queueMax ?? QUEUE_MAX_DEFAULT)) {
+    if (this.#queue.length + this.#lightQueue.length >= (this.options.queueMax ?? QUEUE_MAX_DEFAULT)) {
       return Promise.reject(new WorkerError("Cannot run task: too many are waiting"));
     }
     return new Promise<T>((resolve, reject) => {
       const waitsUntil = this.options.clock.monotonic() + deadlineMs;
-      this.#queue.push({
+      (isLight ? this.#lightQueue : this.#queue).push({
         name,
         input,
         deadlineMs,
         waitsUntil,
+        isLight,
         suspect: false,
         resolve: (output) => resolve(output as T),
         reject,
@@ -190,13 +206,9 @@ class ThreadPool implements WorkerPool {
   /** Hands out what waits: to the least busy seat, suspects one at a time to a seat of their own. */
   #dispatch(): void {
     if (this.#closed) return;
-    const max = this.options.concurrencyPerWorker ?? CONCURRENCY_DEFAULT;
-    while (this.#queue.length > 0) {
-      const free = [...this.#seats].filter((seat) => seat.wasReady && seat.load < max)
-        .sort((a, b) => a.load - b.load)[0];
-      if (!free) break;
-      this.#start(free, this.#queue.shift()!);
-    }
+    const { concurrencyPerWorker = CONCURRENCY_DEFAULT, lightPerWorker = LIGHT_DEFAULT } = this.options;
+    this.#handOut(this.#lightQueue, (seat) => seat.lightLoad < lightPerWorker);
+    this.#handOut(this.#queue, (seat) => seat.load - seat.lightLoad < concurrencyPerWorker);
     if (this.#suspects.length > 0) {
       this.#solo ??= this.#newSeat(() => {
         this.#solo = null;
@@ -209,9 +221,18 @@ class ThreadPool implements WorkerPool {
     this.#arm();
   }
 
+  #handOut(queue: Task[], hasPlace: (seat: WorkerSeat<Task>) => boolean): void {
+    while (queue.length > 0) {
+      const free = [...this.#seats].filter((seat) => seat.wasReady && hasPlace(seat))
+        .sort((a, b) => a.load - b.load)[0];
+      if (!free) return;
+      this.#start(free, queue.shift()!);
+    }
+  }
+
   #start(seat: WorkerSeat<Task>, task: Task): void {
     try {
-      seat.start(task, task.name, task.input, task.deadlineMs);
+      seat.start(task, task.name, task.input, task);
     } catch (error) {
       // The input can't be cloned, or the thread is just gone: its own end is reported by itself.
       task.reject(new WorkerError(`Cannot run task: ${messageOf(error)}`));
@@ -221,7 +242,8 @@ class ThreadPool implements WorkerPool {
   /** Watches while there is something to watch, so that an idle pool has no timer. */
   #arm(): void {
     const seats = this.#solo ? [...this.#seats, this.#solo] : [...this.#seats];
-    const busy = this.#queue.length > 0 || this.#suspects.length > 0 || seats.some((seat) => seat.load > 0);
+    const waiting = this.#queue.length + this.#lightQueue.length + this.#suspects.length;
+    const busy = waiting > 0 || seats.some((seat) => seat.load > 0);
     if (!busy || this.#watch || this.#closed) return;
     this.#watchedAt = this.options.clock.monotonic();
     this.#watch = this.options.clock.timer(WATCH_MS, () => {
@@ -234,6 +256,7 @@ class ThreadPool implements WorkerPool {
         else seat.check(SILENCE_MS_MAX);
       }
       this.#expire(this.#queue, now);
+      this.#expire(this.#lightQueue, now);
       this.#expire(this.#suspects, now);
       this.#dispatch();
     });
@@ -254,8 +277,9 @@ class ThreadPool implements WorkerPool {
     for (const seat of this.#solo ? [...this.#seats, this.#solo] : this.#seats) {
       for (const task of seat.end()) task.reject(ended);
     }
-    for (const task of [...this.#queue, ...this.#suspects]) task.reject(ended);
-    this.#queue.length = this.#suspects.length = 0;
+    for (const queue of [this.#queue, this.#lightQueue, this.#suspects]) {
+      for (const task of queue.splice(0)) task.reject(ended);
+    }
     this.#seats.clear();
     this.#solo = null;
     return Promise.resolve();

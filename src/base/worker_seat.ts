@@ -49,11 +49,13 @@ const START_MS_MAX = 30_000;
 interface Running<T> {
   task: T;
   endsAt: number;
+  isLight: boolean;
 }
 
 export class WorkerSeat<T> {
   readonly #worker: Worker;
   readonly #running = new Map<number, Running<T>>();
+  #light = 0;
   #lastId = 0;
   #ready = false;
   #gone = false;
@@ -83,15 +85,26 @@ export class WorkerSeat<T> {
     return this.#running.size;
   }
 
+  /** The light ones among them. */
+  get lightLoad(): number {
+    return this.#light;
+  }
+
   get wasReady(): boolean {
     return this.#ready;
   }
 
   /** Throws when the input can't be cloned; the task is not in it then. */
-  start(task: T, name: string, input: unknown, deadlineMs: number): void {
+  start(
+    task: T,
+    name: string,
+    input: unknown,
+    { deadlineMs, isLight }: { deadlineMs: number; isLight: boolean },
+  ): void {
     const id = ++this.#lastId;
     this.#post({ kind: "run", id, task: name, input });
-    this.#running.set(id, { task, endsAt: this.clock.monotonic() + deadlineMs });
+    this.#running.set(id, { task, isLight, endsAt: this.clock.monotonic() + deadlineMs });
+    if (isLight) this.#light++;
   }
 
   #post(message: ToWorker): void {
@@ -111,6 +124,7 @@ export class WorkerSeat<T> {
       const running = this.#running.get(message.id);
       if (!running) return;
       this.#running.delete(message.id);
+      if (running.isLight) this.#light--;
       if (message.kind === "done") this.events.done(running.task, message.output);
       else this.events.failed(running.task, revive(message.error));
     }
@@ -147,6 +161,7 @@ export class WorkerSeat<T> {
     this.#worker.terminate();
     const orphans = [...this.#running.values()].map((running) => running.task);
     this.#running.clear();
+    this.#light = 0;
     return orphans;
   }
 }

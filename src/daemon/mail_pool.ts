@@ -14,6 +14,7 @@ import {
   type AuthenticationOutcome,
 } from "../inbound/auth_types.ts";
 import type { ParsedAttachment } from "../mail/parse.ts";
+import type { MessageBytes } from "../mail/types.ts";
 import type { ReadReport, ReportFinding } from "../mail/report.ts";
 import type { Compose, ComposeOutput, Sign, SignOutput } from "../outbound/task_types.ts";
 import type { AttachmentInput, MailTasksInit } from "./mail_tasks.ts";
@@ -37,6 +38,11 @@ export interface MailPoolOptions {
 }
 
 const AUTHENTICATE_MS_MAX = AUTHENTICATION_MS_MAX + 10_000;
+/**
+ * The verification of so small a mail takes a few milliseconds at most, and however many seconds its sender's name
+ * servers like.
+ */
+const LIGHT_BYTES_MAX = 64 * 1024;
 const PAYLOAD_MS_MAX = 60_000;
 /** Its sender waits for our answer, and without a finding the mail is delivered all the same. */
 const REPORT_MS_MAX = 15_000;
@@ -58,7 +64,10 @@ export function createMailPool(options: MailPoolOptions): MailPool {
   });
   return {
     authenticate: (input) =>
-      pool.run<AuthenticationOutcome>("authenticate", input, { deadlineMs: AUTHENTICATE_MS_MAX }),
+      pool.run<AuthenticationOutcome>("authenticate", input, {
+        deadlineMs: AUTHENTICATE_MS_MAX,
+        isLight: input.header.length + lengthOf(input.body) <= LIGHT_BYTES_MAX,
+      }),
     buildPayload: (input) => pool.run("payload", input, { deadlineMs: PAYLOAD_MS_MAX }),
     extractAttachment: (input) => pool.run("attachment", input, { deadlineMs: PAYLOAD_MS_MAX }),
     readReport: (mail) => pool.run<ReportFinding | null>("report", mail, { deadlineMs: REPORT_MS_MAX }),
@@ -66,4 +75,8 @@ export function createMailPool(options: MailPoolOptions): MailPool {
     sign: (input) => pool.run<SignOutput>("sign", input, { deadlineMs: COMPOSE_MS_MAX }),
     close: () => pool.close(),
   };
+}
+
+function lengthOf(body: MessageBytes): number {
+  return body.kind === "file" ? body.length : body.bytes.length;
 }

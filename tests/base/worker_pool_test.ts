@@ -141,6 +141,19 @@ test("More tasks wait than run, up to a bound", async () => {
   }, { concurrencyPerWorker: 1, queueMax: 3 });
 });
 
+test("Light tasks that wait for long leave all places to the others, and have a bound of their own", async () => {
+  await withPool(async (pool, clock) => {
+    const light = Array.from({ length: 2 }, () => pool.run("forever", null, { ...LONG, isLight: true }));
+    for (const one of light) one.catch(() => {});
+    assertEquals(await pool.run("echo", 1, LONG), 1);
+    const third = messageOf(pool.run("echo", 1, { deadlineMs: 1000, isLight: true }));
+    assertEquals(await passTime(clock, third), "Cannot run task: no worker was free in time");
+    pool.run("forever", null, LONG).catch(() => {});
+    const other = messageOf(pool.run("echo", 1, { deadlineMs: 1000 }));
+    assertEquals(await passTime(clock, other), "Cannot run task: no worker was free in time");
+  }, { concurrencyPerWorker: 1, lightPerWorker: 2 });
+});
+
 test("A task that finds no place in time is told so", async () => {
   await withPool(async (pool, clock) => {
     const first = pool.run("forever", null, LONG);

@@ -129,6 +129,12 @@ test("behind Postfix the client named by XFORWARD is banned, and Postfix goes on
     await c.command("MAIL FROM:<a@sender.example>", BANNED);
     await c.close();
     assertEquals((await bans(d)).map((ban: { range: string }) => ban.range), ["192.0.2.7/32"]);
+    // Of whom they tell is the client, not Postfix.
+    const told = ["Recipient refused", "SMTP connection turned away"].map((msg) =>
+      d.lines.find((line) => line.msg === msg)?.client
+    );
+    assertEquals(told, ["192.0.2.7", "192.0.2.7"]);
+    assertMatch(await d.metrics(), /^gomail_connections_rejected_total\{reason="banned"\} 1$/m);
     const next = await d.smtp("proxy");
     await next.command("XFORWARD ADDR=192.0.2.8", /^250 /);
     await next.mail(plainMail());

@@ -60,3 +60,22 @@ test("42: strict: what one check proves needs no other: SPF passes while the key
     const id = idOf(await d.send(mail, { from }));
     assertEquals(await results(d, id), ["pass", "temperror", "pass", "accept"]);
   }, { zone }));
+
+test("42: many mails whose name servers are silent keep no other mail waiting", () =>
+  // Far longer than the test takes: their verification is not over while the other mail comes in.
+  withDaemon({ dns_timeout: "20s", shutdown_timeout: "1s" }, async (d) => {
+    d.zone.behave("silent.example", { silent: true });
+    const slow = await Promise.all(Array.from({ length: 100 }, () => d.smtp()));
+    try {
+      for (const c of slow) {
+        await c.command("MAIL FROM:<x@silent.example>", /^250 /);
+        await c.command("RCPT TO:<bob@example.com>", /^250 /);
+        await c.command("DATA", /^354 /);
+        c.send(plainMail({ From: "x@silent.example" }) + ".\r\n");
+      }
+      await d.send(mail, { from });
+      assertEquals(slow.filter((c) => c.received !== "").length, 0);
+    } finally {
+      await Promise.all(slow.map((c) => c.close()));
+    }
+  }, { zone }));

@@ -172,6 +172,8 @@ class Door implements SmtpDoor {
 
   #accept(kind: DoorKind, socket: Socket): void {
     const remote = socket.remoteAddress;
+    // Reset before we came to it, it has no peer any more; it must not pass for a unix socket, which never had one.
+    if (!remote && socket.localAddress) return void socket.destroy();
     const address = remote ? plainAddress(remote) : null;
     if (this.#draining) return this.#turnAway(socket, REPLY.shuttingDown.text, 0);
     const mayForward = kind !== "smtp" &&
@@ -199,7 +201,7 @@ class Door implements SmtpDoor {
   }
 
   #open(kind: DoorKind, socket: Socket, peer: Peer, leave: () => void): void {
-    const { config, hostname, flow, clock, resolveHostname, bans } = this.#options;
+    const { config, hostname, flow, clock, resolveHostname } = this.#options;
     const limits = this.#limits;
     const tls = () => this.#tls.current();
     const tlsOffered = () => tls() !== null;
@@ -211,7 +213,7 @@ class Door implements SmtpDoor {
       config,
       hostname,
       tlsOffered,
-      banned: bannedAnswer(bans),
+      banned: (client) => this.#refuseBanned(client),
       admitForwarded: (client, port) => this.#admitForwarded(client, port),
     });
     const { address } = peer;
@@ -249,6 +251,13 @@ class Door implements SmtpDoor {
       if (source === "automatic" && party !== range) continue;
       if (this.#banned(dialogue.kind, dialogue.peer)) conversation.drain(REPLY.banned);
     }
+  }
+
+  /** At MAIL, where it is XFORWARD's client for the most part; the line says who, which the peer's would not. */
+  #refuseBanned(client: string): Answer | null {
+    const banned = bannedAnswer(this.#options.bans)(client);
+    if (banned) this.#reporter.turnedAway("banned", client);
+    return banned;
   }
 
   #admitForwarded(client: string, port: number | null): Admission {

@@ -54,7 +54,13 @@ export class Reporter {
   /** `active`: how many sessions are open. */
   session(id: string, dialogue: Dialogue, active: () => number): SessionReport {
     const { metrics, clock, bans } = this.#parts;
-    const log = this.#parts.log.with({ session: id, door: dialogue.kind, client: dialogue.peer.address });
+    const base = this.#parts.log.with({ session: id, door: dialogue.kind });
+    const { peer } = dialogue;
+    // Whom the line is about: behind the filter the client that was named, as in the line of a mail that came in.
+    const log = {
+      info: (msg: string, fields: Record<string, unknown> = {}) =>
+        base.info(msg, { client: dialogue.forwarded?.address ?? peer.address, ...fields }),
+    };
     // Bounded: its members are the fixed names of notes and refusals.
     const seen = new Set<string>();
     const startedAt = clock.monotonic();
@@ -93,7 +99,7 @@ export class Reporter {
       },
       failed(error: unknown) {
         metrics.errors.inc({ type: "smtp_internal" });
-        if (once("failed")) log.error("SMTP session failed", { error });
+        if (once("failed")) base.error("SMTP session failed", { client: peer.address, error });
       },
       tlsStarted(version: string) {
         metrics.tlsConnections.inc({ version });
@@ -111,7 +117,8 @@ export class Reporter {
         if (dialogue.kind === "smtp" && !dialogue.tls) metrics.plaintextConnections.inc();
         const { mails, errors, tls } = dialogue;
         const duration_ms = Math.round(clock.monotonic() - startedAt);
-        log.debug("SMTP session ended", { mails, errors, tls: tls?.version ?? null, duration_ms });
+        const ended = { mails, errors, tls: tls?.version ?? null, duration_ms };
+        base.debug("SMTP session ended", { client: peer.address, ...ended });
       },
     };
   }

@@ -1,12 +1,13 @@
 /** Places that can't be had: the door lives, says so, and tries again. */
 
 import { assertEquals, assertMatch } from "@std/assert";
+import { connect } from "node:net";
 import { FakeClock } from "../../support/fake_clock.ts";
 import { SmtpConversation } from "../../support/smtp_conversation.ts";
 import { test, withTempDir } from "../../support/test.ts";
 import { type Binder, netBinder } from "../../../src/servers/smtp/listener.ts";
 import { SMTP_LIMITS } from "../../../src/servers/smtp/mod.ts";
-import { until, withDoor } from "./harness.ts";
+import { metricValue, until, withDoor } from "./harness.ts";
 
 test("a port in use is a problem, and is taken 30 s after it is free", async () => {
   const other = Deno.listen({ hostname: "127.0.0.1", port: 0 });
@@ -114,5 +115,24 @@ test("a flow that can't even open a session costs that connection, not the liste
     assertEquals(door.activeCount, 0);
     failing = false;
     await (await connect()).expect(/^220 /);
+  });
+});
+
+test("a client that resets before it is accepted is not taken for one on a unix socket, which has no address", () => {
+  const accepts: (() => void)[] = [];
+  const binder: Binder = {
+    ...netBinder,
+    create: (onSocket) => netBinder.create((socket) => void accepts.push(() => onSocket(socket))),
+  };
+  return withDoor({ binder }, async ({ listeners, door, metrics }) => {
+    const port = Number(listeners[0]!.address!.split(":").at(-1));
+    const client = connect({ host: "127.0.0.1", port });
+    await new Promise<void>((resolve) => client.once("connect", () => resolve()));
+    client.resetAndDestroy();
+    await new Promise((resolve) => client.once("close", resolve));
+    await until(() => accepts.length > 0);
+    accepts[0]!();
+    assertEquals(door.activeCount, 0);
+    assertEquals(await metricValue(metrics, "gomail_connections_accepted_total"), 0);
   });
 });
