@@ -44,6 +44,12 @@ function completions(shell: string): Promise<string> {
 
 const DOC = "usr/share/doc/gomail";
 
+/** What is read on the host and edited elsewhere, as it is in the checkout: README files of it included. */
+function folder(source: string, target: string): PackagedFile[] {
+  const names = [...Deno.readDirSync(`${ROOT}/${source}`)].map(({ name }) => name).sort();
+  return names.map((name) => ({ path: `${target}/${name}`, mode: 0o644, source: `${source}/${name}` }));
+}
+
 /** Units are in /lib as long as bookworm is what we build for: its tools look nowhere else. */
 const UNITS = ["gomail.service", "gomail-smtp.socket", "gomail-control.socket", "gomail.slice"];
 
@@ -72,6 +78,9 @@ export const FILES: readonly PackagedFile[] = [
   { path: `${DOC}/README.md.gz`, mode: 0o644, make: () => compressed("README.md") },
   { path: `${DOC}/security.md.gz`, mode: 0o644, make: () => compressed("packaging/doc/security.md") },
   { path: `${DOC}/README.Debian`, mode: 0o644, source: "packaging/deb/README.Debian" },
+  // Alerts name a runbook by this place.
+  ...folder("packaging/doc/runbooks", `${DOC}/runbooks`),
+  ...folder("packaging/monitoring", `${DOC}/examples/monitoring`),
   { path: `${DOC}/examples/certbot-deploy-hook`, mode: 0o644, source: "packaging/deb/certbot-deploy-hook" },
   { path: `${DOC}/examples/gomail.yaml`, mode: 0o644, make: async () => packagedConfig() },
 ];

@@ -67,14 +67,13 @@ export function createMetrics() {
       ],
     ),
     diskFreeBytes: gauge("disk_free_bytes", "Bytes free on the data directory's file system"),
-    residentMemoryBytes: new client.Gauge({
-      name: "process_resident_memory_bytes",
-      help: "Resident memory of the process",
-      registers,
-      collect() {
-        this.set(Deno.memoryUsage().rss);
-      },
-    }),
+    diskReserveBytes: gauge("disk_reserve_bytes", "With less than this free, new mail gets 452"),
+    healthCheckStatus: gauge(
+      "health_check_status",
+      "What /health says of a check: 0 ok, 1 degraded, 2 failed",
+      ["check"],
+    ),
+    ...processMetrics(registers),
     buildInfo: gauge("build_info", "Constant 1, labelled with the build", ["version", "deno"]),
   };
   beginAtZero(metrics);
@@ -91,7 +90,9 @@ function beginAtZero(metrics: Omit<Metrics, "registry">): void {
   for (const reason of ["from_invalid", "dmarc_fail", "spf_fail", "auth_temporary"]) {
     metrics.emailsQuarantined.inc({ reason }, 0);
   }
-  for (const type of [...Object.keys(HTTP_STATUS), "http_connections"]) metrics.errors.inc({ type }, 0);
+  for (const type of [...Object.keys(HTTP_STATUS), "http_connections", "smtp_internal", "uncaught"]) {
+    metrics.errors.inc({ type }, 0);
+  }
   for (const reason of ["banned", "per_ip", "total", "throttle"]) {
     metrics.connectionsRejected.inc({ reason }, 0);
   }
@@ -100,12 +101,36 @@ function beginAtZero(metrics: Omit<Metrics, "registry">): void {
   for (const operation of ["read", "write", "delete"]) {
     for (const status of ["success", "error"]) metrics.storageOperations.inc({ operation, status }, 0);
   }
+  for (const kind of ["bounce", "complaint", "delay", "delivery", "feedback", "auto_reply"]) {
+    metrics.reports.inc({ kind }, 0);
+  }
   for (const carrier of ["webhook", "smtp"]) {
     for (const outcome of ["delivered", "deferred", "dead", "dropped", "released", "error"]) {
       metrics.deliveryAttempts.inc({ carrier, outcome }, 0);
     }
     metrics.deliveryDuration.zero({ carrier });
   }
+}
+
+/** Names of their own, which every Prometheus dashboard knows. */
+function processMetrics(registers: client.Registry[]) {
+  const startTimeSeconds = new client.Gauge({
+    name: "process_start_time_seconds",
+    help: "When the process was started, Unix seconds",
+    registers,
+  });
+  startTimeSeconds.set(performance.timeOrigin / 1000);
+  return {
+    startTimeSeconds,
+    residentMemoryBytes: new client.Gauge({
+      name: "process_resident_memory_bytes",
+      help: "Resident memory of the process",
+      registers,
+      collect() {
+        this.set(Deno.memoryUsage().rss);
+      },
+    }),
+  };
 }
 
 type CounterOf = <L extends string = never>(n: string, h: string, l?: readonly L[]) => client.Counter<L>;
@@ -144,6 +169,7 @@ function mailMetrics(counter: CounterOf, histogram: HistogramOf) {
       temperror: counter("dkim_temperror_total", "DKIM temperror"),
       permerror: counter("dkim_permerror_total", "DKIM permerror, neutral and policy"),
     },
+    reports: counter("reports_total", "Reports that came back about mail that was sent", ["kind"]),
     dkimSigned: counter("dkim_signed_total", "Outgoing mails signed"),
     dmarc: {
       pass: counter("dmarc_pass_total", "DMARC pass"),

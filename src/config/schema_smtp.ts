@@ -170,19 +170,21 @@ const authenticationKeys = {
 /** Limits for each address. Over 100,000 connections the kernel is the limit, not we. */
 const guardKeys = {
   max_connections_per_ip: key(integer(1, 100_000).prefault(10), {
-    description: "SMTP connections that one address may have open.",
+    description:
+      "SMTP connections that one address (an IPv6 /64) may have open. Behind proxy_listen, the client's mails.",
     group: "Abuse limits",
     kind: "integer",
     example: 10,
   }),
   max_total_connections: key(integer(1, 100_000).prefault(1000), {
-    description: "SMTP connections in all.",
+    description: "SMTP connections in all; the allowlist and xforward_peers have a tenth more.",
     group: "Abuse limits",
     kind: "integer",
     example: 1000,
   }),
   throttle_connections_per_minute: key(integer(1, 1_000_000).prefault(60), {
-    description: "New SMTP connections that one address may open.",
+    description:
+      "New SMTP connections that one address may open; behind proxy_listen, the client's to Postfix.",
     group: "Abuse limits",
     kind: "integer",
     unit: "connections per minute",

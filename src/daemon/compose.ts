@@ -28,7 +28,7 @@ import { createRetention, openStore } from "../store/mod.ts";
 import { atMost, type Context, type DaemonOptions, endAll, newContext } from "./context.ts";
 import { openDkim } from "./dkim.ts";
 import { DnsWatch } from "./dns_watch.ts";
-import { startGauges } from "./gauges.ts";
+import { startGauges, startHealthGauge } from "./gauges.ts";
 import { createHealth, type HealthReport, type HealthSources } from "./health.ts";
 import { loadKeys } from "./keys.ts";
 import { leaveStopDuration, takeStopDuration } from "./last_stop.ts";
@@ -85,7 +85,7 @@ async function openVault({ config, clock, log, metrics, options, endings }: Cont
   const retention = createRetention({ store, config, clock, log });
   endings.push(() => retention.stop());
   // Before any listener: the first scrape shall not read a full disk out of a gauge that nobody has set.
-  const gauges = startGauges({ store, metrics, clock, log });
+  const gauges = startGauges({ store, diskReserveBytes: () => config().disk_reserve, metrics, clock, log });
   endings.push(() => gauges.cancel());
   const tokens = new TokenBook({ store, configured: () => config().bearer_token, clock, log });
   endings.push(() => tokens.close());
@@ -213,18 +213,21 @@ function makeSmtpDoor(
   return smtp;
 }
 
-/** What /health looks at; `rest` is about the parts that it does not know. */
+/**
+ * What /health looks at; `rest` is about the parts that it does not know. One for whoever asks and one for the gauge:
+ * each keeps its report for a moment, and nobody shall hear what was so before they asked because the gauge did.
+ */
 function makeHealth(
   { config, clock, state }: Context,
   { store }: Vault,
   { resolver }: Threads,
   { hostname }: Flow,
   rest: Pick<HealthSources, "queue" | "smtpProblems" | "controlUp">,
-): () => Promise<HealthReport> {
+): Record<"health" | "watchedHealth", () => Promise<HealthReport>> {
   const dns = new DnsWatch({ resolver, hostname, clock });
   // The first look: whoever asks for health soon shall hear what is so.
   dns.inTrouble();
-  return createHealth({
+  const sources: HealthSources = {
     clock,
     probeStore: () => store.probe(),
     freeBytes: () => store.freeBytes(),
@@ -233,7 +236,8 @@ function makeHealth(
     draining: () => state.draining,
     hasSmarthost: () => config().outbound_transport === "postfix",
     ...rest,
-  });
+  };
+  return { health: createHealth(sources), watchedHealth: createHealth(sources) };
 }
 
 /** What the API shows and does. */
@@ -311,7 +315,7 @@ export async function startDaemon(initial: Config, options: DaemonOptions): Prom
     const postRoom = openPostRoom(context, vault, threads, flow, sending, baseUrl);
     const { engine } = postRoom;
     const smtp = makeSmtpDoor(context, vault, flow, threads);
-    const health = makeHealth(context, vault, threads, flow, {
+    const { health, watchedHealth } = makeHealth(context, vault, threads, flow, {
       queue: () => engine.status(),
       smtpProblems: () => smtp.problems(),
       controlUp: () => state.controlUp,
@@ -323,6 +327,8 @@ export async function startDaemon(initial: Config, options: DaemonOptions): Prom
     for (const { kind, address } of await smtp.listen()) if (address) addresses[kind].push(address);
     engine.start();
     vault.retention.start();
+    const healthGauge = startHealthGauge({ health: watchedHealth, metrics, clock, log });
+    context.endings.push(() => healthGauge.cancel());
     const startup_ms = Math.round(clock.monotonic() - beganMs);
     log.info("Ready", { version: VERSION, ...addresses, startup_ms });
 

@@ -29,6 +29,13 @@ export type Admission =
  */
 const RESERVE_SHARE = 0.1;
 
+export interface AdmitOptions {
+  /** Our own mail server, that speaks for others: it is not the client, so the limits for one don't hold. */
+  isOurs?: boolean;
+  /** False: no token is taken, since this is no new connection. */
+  isThrottled?: boolean;
+}
+
 export class ConnectionGuard {
   #perKey = new Map<string, number>();
   #total = 0;
@@ -39,16 +46,16 @@ export class ConnectionGuard {
   }
 
   /** `address` null is a unix socket: its file mode let the peer in, so it counts as allowlisted. */
-  admit(address: string | null): Admission {
+  admit(address: string | null, { isOurs = false, isThrottled = true }: AdmitOptions = {}): Admission {
     const limits = this.limits();
-    const allowlisted = address === null || inRanges(address, limits.connection_allowlist);
+    const allowlisted = address === null || isOurs || inRanges(address, limits.connection_allowlist);
     const reserve = allowlisted ? Math.ceil(limits.max_total_connections * RESERVE_SHARE) : 0;
     if (this.#total >= limits.max_total_connections + reserve) return { admitted: false, reason: "total" };
     if (allowlisted) return this.#enter(null);
     const key = networkKey(address);
     // The throttle comes first: attempts over the other limit use up tokens as well.
     const perMinute = limits.throttle_connections_per_minute;
-    if (!this.#throttle.take(key, { perMinute, burst: perMinute }).allowed) {
+    if (isThrottled && !this.#throttle.take(key, { perMinute, burst: perMinute }).allowed) {
       return { admitted: false, reason: "throttle" };
     }
     if ((this.#perKey.get(key) ?? 0) >= limits.max_connections_per_ip) {

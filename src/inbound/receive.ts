@@ -195,10 +195,10 @@ function report(deps: InboundDeps, submission: Submission, progress: Progress, r
   const { envelope, connection, spooled } = submission;
   const durationMs = deps.clock.monotonic() - progress.startedAt;
   if (progress.outcome) countAuthentication(deps.metrics, progress.outcome.authentication);
-  countReceipt(deps.metrics, receipt, progress.reasons, durationMs, spooled.sizeBytes);
   const authentication = progress.outcome?.authentication;
   const accepted = receipt.kind === "accepted";
   const about = progress.report.kind === "tied" ? progress.report.facts : undefined;
+  countReceipt(deps.metrics, receipt, progress.reasons, durationMs, spooled.sizeBytes, about?.kind);
   const fields = {
     request_id: submission.requestId,
     message_id: accepted ? progress.id : undefined,

@@ -3,6 +3,7 @@
 import { type RefusalReason, REFUSALS } from "../base/errors.ts";
 import type { Metrics } from "../base/metrics.ts";
 import type { Authentication } from "../mail/types.ts";
+import type { ReportFacts } from "../store/types.ts";
 import type { PolicyReason } from "./policy.ts";
 import type { Receipt } from "./types.ts";
 
@@ -28,6 +29,7 @@ export function countReceipt(
   reasons: readonly PolicyReason[],
   durationMs: number,
   sizeBytes: number,
+  report: ReportFacts["kind"] | undefined,
 ): void {
   metrics.emailProcessingDuration.observe(durationMs / 1000);
   if (receipt.kind === "refused") {
@@ -37,4 +39,5 @@ export function countReceipt(
   metrics.emailsProcessed.inc({ status: "success" });
   metrics.emailSize.observe(sizeBytes);
   for (const reason of reasons) metrics.emailsQuarantined.inc({ reason });
+  if (report !== undefined) metrics.reports.inc({ kind: report });
 }

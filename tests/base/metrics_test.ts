@@ -10,6 +10,8 @@ const FIRST_SERIES = [
   'gomail_emails_rejected_total{reason="relay_denied"} 0',
   'gomail_emails_quarantined_total{reason="dmarc_fail"} 0',
   'gomail_errors_total{type="unauthorized"} 0',
+  'gomail_errors_total{type="uncaught"} 0',
+  'gomail_reports_total{kind="complaint"} 0',
   'gomail_connections_rejected_total{reason="per_ip"} 0',
   'gomail_tls_connections_total{version="TLSv1.3"} 0',
   'gomail_storage_operations_total{operation="write",status="error"} 0',

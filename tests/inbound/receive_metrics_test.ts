@@ -13,7 +13,7 @@ async function counts(metrics: ReturnType<typeof createMetrics>, name: string): 
 test("gomail_emails_processed_total keeps the first GoMail's status values", async () => {
   const metrics = createMetrics();
   for (const verdict of ["accept", "quarantine"] as const) {
-    countReceipt(metrics, { kind: "accepted", messageId: "1", verdict, receivedAt: 0 }, [], 1, 1);
+    countReceipt(metrics, { kind: "accepted", messageId: "1", verdict, receivedAt: 0 }, [], 1, 1, undefined);
   }
   countRefusal(metrics, "bare_newline");
   countRefusal(metrics, "storage_full");
@@ -35,4 +35,11 @@ test("a DKIM signature that can't be used does not count as no signature", async
     "gomail_dkim_none_total 1",
     "gomail_dkim_permerror_total 3",
   ]);
+});
+
+test("a report that came back is counted by its kind", async () => {
+  const metrics = createMetrics();
+  const receipt = { kind: "accepted", messageId: "1", verdict: "accept", receivedAt: 0 } as const;
+  countReceipt(metrics, receipt, [], 1, 1, "complaint");
+  assertEquals(await counts(metrics, "gomail_reports_total"), ['gomail_reports_total{kind="complaint"} 1']);
 });

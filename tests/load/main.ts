@@ -5,28 +5,18 @@
  * the machine. A mail counts as lost when it got a 250 and its id never reached the receiver.
  *
  *   deno task load [peak|steady|big|ready|stored|all] [--seconds 20] [--connections 20] [--messages 1000000]
+ *   deno task load porter|flood [--turns 3] [--seconds 20]: the porter's promises, see porter_load.ts
  *   deno task load --send [--deferred 1000000] [--turns 3] [--seconds 20] [--connections 20]: the way out,
  *     see send_load.ts and send_turns.ts
  */
 
 import { parseArgs } from "@std/cli/parse-args";
-import { startZoneServer } from "../../src/cli/demo/zone_server.ts";
-import { startLoadReceiver } from "./receiver.ts";
-import { DaemonProcess } from "../support/daemon_process.ts";
-import { type LoadMail, makeMails } from "./mails.ts";
-import { LoadConnection, percentile } from "./smtp_load.ts";
+import type { DaemonProcess } from "../support/daemon_process.ts";
+import { type Bench, RECIPIENT, withBench } from "./bench.ts";
 import { fillStore } from "./fill_store.ts";
+import { flood, porter } from "./porter_load.ts";
+import { LoadConnection, percentile } from "./smtp_load.ts";
 import { sendTurns } from "./send_turns.ts";
-
-const RECIPIENT = "inbox@example.com";
-const DNS_ANSWER_MS = 1;
-
-interface Bench {
-  daemon: DaemonProcess;
-  received: Map<string, number>;
-  mails: LoadMail[];
-  big: (sizeBytes: number) => Promise<LoadMail>;
-}
 
 interface RunResult {
   acknowledged: string[];
@@ -35,34 +25,6 @@ interface RunResult {
   acceptSeconds: number;
   deliverSeconds: number;
   lost: number;
-}
-
-async function withBench<T>(
-  fn: (bench: Bench) => Promise<T>,
-  prepare?: (dir: string) => Promise<void>,
-): Promise<T> {
-  const dir = await Deno.makeTempDir({ prefix: "gomail-load-" });
-  const { mails, zone, big } = await makeMails(500, 50, 4096);
-  const dns = await startZoneServer({ records: zone, delayMs: DNS_ANSWER_MS });
-  const receiver = await startLoadReceiver();
-  try {
-    await prepare?.(dir);
-    const values = {
-      dns_servers: [dns.address],
-      webhook_url: `http://127.0.0.1:${receiver.port}/hook`,
-      log_level: "info",
-    };
-    const daemon = await DaemonProcess.start(dir, values, { keepLines: false });
-    try {
-      return await fn({ daemon, received: receiver.received, mails, big });
-    } finally {
-      await daemon.stop();
-    }
-  } finally {
-    await receiver.close();
-    await dns.close();
-    await Deno.remove(dir, { recursive: true });
-  }
 }
 
 const idOf = (text: string) => /\b([0-7][0-9A-HJKMNP-TV-Z]{25})\b/.exec(text)?.[1] ?? "";
@@ -167,6 +129,11 @@ if (args.send) {
   lostAny = await sendTurns({ connections, seconds, turns, deferred });
 }
 
+// Not part of "all": they take minutes, and end in verdicts.
+if (profile === "porter" || profile === "flood") {
+  const options = { seconds, turns: Number(args.turns ?? 3) };
+  lostAny = !await (profile === "porter" ? porter : flood)(options);
+}
 if (wanted("ready")) {
   for (let i = 0; i < 3; i++) {
     await withBench(async ({ daemon }) =>
@@ -206,7 +173,7 @@ if (wanted("stored")) {
     await withBench(async (bench) => reportStored("stored: empty store", bench));
     await withBench(
       (bench) => reportStored(`stored: ${count} messages before`, bench),
-      (dir) => fillStore(`${dir}/data`, count),
+      { prepare: (dir) => fillStore(`${dir}/data`, count) },
     );
   }
 }

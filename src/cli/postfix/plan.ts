@@ -169,7 +169,10 @@ function tlsStep({ config }: PlanInput): Step {
   };
 }
 
-/** GoMail's own limits see Postfix alone. mynetworks is exempt from those of anvil(8). */
+/**
+ * GoMail counts Postfix's clients by XFORWARD, but not before their first mail, and by LMTP not at all. mynetworks
+ * is exempt from the limits of anvil(8).
+ */
 function limitStep({ config }: PlanInput): Step {
   return {
     why:

@@ -120,6 +120,7 @@ export class Conversation {
   /** The connection is gone. */
   lost(): void {
     this.#dropIncoming();
+    this.dialogue.leaveForwarded?.();
     this.#phase = "closed";
   }
 
@@ -223,6 +224,7 @@ export class Conversation {
       headerLinesMax: limits.headerLinesMax,
     });
     this.#incoming = { requestId: newId(), reader, spool, failure: null };
+    this.dialogue.attempts++;
     this.#enter("data");
     this.#say(go.text);
   }

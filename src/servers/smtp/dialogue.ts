@@ -4,6 +4,7 @@
  */
 
 import type { Config } from "../../config/schema.ts";
+import type { Admission } from "../../guard/connections.ts";
 import type { InboundFlow } from "../../inbound/types.ts";
 import type { Connection, Protocol, TlsInfo } from "../../mail/types.ts";
 import type { SmtpLimits } from "./limits.ts";
@@ -21,9 +22,12 @@ export type DialogueConfig = Pick<
 export interface Peer {
   /** Plain IP text; null for a unix socket. */
   address: string | null;
-  /** On connection_allowlist, or on a unix socket: its file mode was the check. */
+  /**
+   * On connection_allowlist, or on a unix socket (its file mode was the check), or our own mail server at a door
+   * made for it.
+   */
   allowlisted: boolean;
-  /** On xforward_peers, or on a unix socket. */
+  /** On xforward_peers, or on a unix socket, at a door that is made for it. */
   mayForward: boolean;
 }
 
@@ -46,9 +50,13 @@ export interface Dialogue {
   readonly tlsOffered: () => boolean;
   /** What a banned client is told; null when it is not banned. */
   readonly banned: (address: string) => Answer | null;
+  /** Asks the porter about a client that XFORWARD named. */
+  readonly admitForwarded?: ((address: string, port: number | null) => Admission) | undefined;
   tls: TlsInfo | null;
   hello: { name: string; extended: boolean } | null;
   forwarded: Forwarded | null;
+  /** Tells the porter that the mail of such a client is over. */
+  leaveForwarded: (() => void) | null;
   mail: Mail | null;
   /** Normalized address to the address as given: the same recipient twice is one. */
   recipients: Map<string, string>;
@@ -57,13 +65,25 @@ export interface Dialogue {
   errors: number;
   junk: number;
   refusedRecipients: number;
+  /** RCPT commands beyond max_recipients. */
+  excessRecipients: number;
+  /** Mails that were begun by DATA, and those among them that were accepted. */
+  attempts: number;
   mails: number;
 }
 
 export function newDialogue(
   fixed: Pick<
     Dialogue,
-    "kind" | "peer" | "limits" | "flow" | "config" | "hostname" | "tlsOffered" | "banned"
+    | "kind"
+    | "peer"
+    | "limits"
+    | "flow"
+    | "config"
+    | "hostname"
+    | "tlsOffered"
+    | "banned"
+    | "admitForwarded"
   >,
 ): Dialogue {
   return {
@@ -71,12 +91,15 @@ export function newDialogue(
     tls: null,
     hello: null,
     forwarded: null,
+    leaveForwarded: null,
     mail: null,
     recipients: new Map(),
     recipientReplies: 0,
     errors: 0,
     junk: 0,
     refusedRecipients: 0,
+    excessRecipients: 0,
+    attempts: 0,
     mails: 0,
   };
 }
@@ -87,6 +110,8 @@ export function forgetEnvelope(dialogue: Dialogue): void {
   dialogue.recipients = new Map();
   dialogue.recipientReplies = 0;
   dialogue.forwarded = null;
+  dialogue.leaveForwarded?.();
+  dialogue.leaveForwarded = null;
 }
 
 /** TLS begins a new session: nothing said in the clear may count (RFC 3207 4.2). */

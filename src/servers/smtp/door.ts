@@ -12,7 +12,8 @@ import type { Metrics } from "../../base/metrics.ts";
 import { mergeWildcards } from "../../config/notation.ts";
 import type { Config } from "../../config/schema.ts";
 import type { Bans } from "../../guard/bans.ts";
-import { ConnectionGuard, type ConnectionLimits } from "../../guard/connections.ts";
+import { type Admission, ConnectionGuard, type ConnectionLimits } from "../../guard/connections.ts";
+import { ForwardedClients } from "../../guard/forwarded_clients.ts";
 import type { InboundFlow } from "../../inbound/types.ts";
 import { type DialogueConfig, type DoorKind, newDialogue, type Peer } from "./dialogue.ts";
 import { SMTP_LIMITS, type SmtpLimits } from "./limits.ts";
@@ -64,9 +65,6 @@ export interface SmtpDoor {
   readonly activeCount: number;
 }
 
-/** Turned-away peers that may wait for their 421 to be read; more are cut off at once. */
-const TURNED_AWAY_MAX = 256;
-
 export function createSmtpDoor(options: SmtpDoorOptions): SmtpDoor {
   return new Door(options);
 }
@@ -75,12 +73,13 @@ class Door implements SmtpDoor {
   #options: SmtpDoorOptions;
   #limits: SmtpLimits;
   #guard: ConnectionGuard;
+  #forwarded: ForwardedClients;
   #tls: TlsKeeper;
   #reporter: Reporter;
   #turns: Turns;
   #listeners: Listener[] = [];
   #sessions = new Set<Session>();
-  /** Sockets that hear a last word, with the timers that cut them off. */
+  /** Sockets that wait for their last word, with the timers that say it. */
   #leaving = new Map<Socket, Timer>();
   #draining = false;
   /** Whoever waits in drain() for the last session. */
@@ -91,6 +90,7 @@ class Door implements SmtpDoor {
     this.#options = options;
     this.#limits = { ...SMTP_LIMITS, ...options.limits };
     this.#guard = new ConnectionGuard(config, clock);
+    this.#forwarded = new ForwardedClients(config, clock);
     this.#tls = new TlsKeeper({ config, hostname, clock, log, metrics, pollMs: this.#limits.tlsPollMs });
     this.#reporter = new Reporter({ clock, log, metrics, bans });
     // Not at once: the ban may come out of a conversation that is in the middle of its reply.
@@ -171,17 +171,19 @@ class Door implements SmtpDoor {
   #accept(kind: DoorKind, socket: Socket): void {
     const remote = socket.remoteAddress;
     const address = remote ? plainAddress(remote) : null;
-    if (this.#draining) return this.#turnAway(socket, "421 4.3.2 Service is shutting down, try again later");
-    const mayForward = address === null || inRanges(address, this.#options.config().xforward_peers);
+    if (this.#draining) return this.#turnAway(socket, REPLY.shuttingDown.text, 0);
+    const mayForward = kind !== "smtp" &&
+      (address === null || inRanges(address, this.#options.config().xforward_peers));
     const banned = this.#banned(kind, { address, mayForward });
     if (banned) {
       this.#reporter.turnedAway("banned", address);
-      return this.#turnAway(socket, banned.text);
+      return this.#turnAway(socket, banned.text, this.#limits.turnAwayMs);
     }
-    const admission = this.#guard.admit(address);
+    const admission = this.#guard.admit(address, { isOurs: mayForward });
     if (!admission.admitted) {
       this.#reporter.turnedAway(admission.reason, address);
-      return this.#turnAway(socket, "421 4.7.0 Too many connections, try again later");
+      // Our own mail server is refused only when the house is full, and knows when to come again.
+      return this.#turnAway(socket, REPLY.turnedAway.text, mayForward ? 0 : this.#limits.turnAwayMs);
     }
     const peer: Peer = { address, allowlisted: admission.allowlisted, mayForward };
     try {
@@ -208,6 +210,7 @@ class Door implements SmtpDoor {
       hostname,
       tlsOffered,
       banned: bannedAnswer(bans),
+      admitForwarded: (client, port) => this.#admitForwarded(client, port),
     });
     const { address } = peer;
     // Behind a proxy or a queue the client's name is XFORWARD's to tell.
@@ -243,18 +246,30 @@ class Door implements SmtpDoor {
     }
   }
 
-  /** One line and out, before any work; whoever does not take the line is cut off a moment later. */
-  #turnAway(socket: Socket, text: string): void {
+  #admitForwarded(client: string, port: number | null): Admission {
+    const admission = this.#forwarded.admit(client, port);
+    if (!admission.admitted) this.#reporter.turnedAway(admission.reason, client);
+    return admission;
+  }
+
+  /**
+   * One line and out, before any work: nothing is read (a read has a buffer of 64 KB), so a client that waits for
+   * the greeting hears the line, and one that talked into it may hear a reset. A client that comes again at once
+   * comes once in `waitMs`, where an answer at once would keep both sides as busy as they can be. As many may wait
+   * as may be in; more are cut off without a word.
+   */
+  #turnAway(socket: Socket, text: string, waitMs: number): void {
     socket.on("error", () => socket.destroy());
-    if (this.#leaving.size >= TURNED_AWAY_MAX) return void socket.destroy();
-    const timer = this.#options.clock.timer(this.#limits.lingerMs, () => socket.destroy());
+    if (this.#leaving.size >= this.#options.config().max_total_connections) return void socket.destroy();
+    const timer = this.#options.clock.timer(
+      waitMs,
+      () => socket.end(text + "\r\n", () => socket.destroy()),
+    );
     this.#leaving.set(socket, timer);
     socket.on("close", () => {
       timer.cancel();
       this.#leaving.delete(socket);
     });
-    socket.end(text + "\r\n");
-    socket.resume();
   }
 }
 

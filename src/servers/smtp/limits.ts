@@ -4,13 +4,26 @@
  */
 
 export interface SmtpLimits {
-  /** How long a peer must be silent before the greeting: long enough to see bytes sent with the ACK. */
+  /**
+   * How long a stranger must be silent before the greeting (4.3.1). Who never waits is caught by any wait, since
+   * its first words come with the ACK; 200 ms, a round trip to the other side of the world, also catch the word
+   * that a busy client or a slow path held back. postscreen waits 6 s and Haraka 5 s, for bots that lose patience
+   * as well; but postscreen then knows who passed, and we would keep every good client waiting each time.
+   */
   greetWaitMs: number;
+  /** The same for peers on the allowlist, Postfix above all, which opens a connection for each mail. */
+  greetWaitAllowlistedMs: number;
+  /** How long a stranger over a limit waits for its 421; as long as Postfix's smtpd_error_sleep_time. */
+  turnAwayMs: number;
   /** For each command, counted from the last answer, so that a trickle of bytes gains nothing (4.5.3.2.7). */
   commandMs: number;
+  /** From the beginning, or the last mail, to the next DATA: a NOOP now and then holds no place for hours. */
+  withoutMailMs: number;
   /** For all of DATA, plus the time max_message_size takes at `dataBytesPerSecond`. */
   dataMs: number;
   dataBytesPerSecond: number;
+  /** But after `dataMs` only as long as all that came kept to this rate: 25 MB in drops are not waited for. */
+  dataBytesPerSecondMin: number;
   /** In every window of DATA at least windowMs/1000 x this many bytes must come in. */
   rateWindowMs: number;
   rateBytesPerSecondMin: number;
@@ -31,11 +44,16 @@ export interface SmtpLimits {
   swallowFactor: number;
   /** Unknown, malformed or misplaced commands in a session. */
   errorsMax: number;
-  /** NOOP, RSET, VRFY, HELP and repeated hellos since the last accepted mail. */
+  /** NOOP, RSET, VRFY, HELP, repeated hellos and mails refused at MAIL for their size, since the last accepted. */
   junkMax: number;
   /** Recipients refused in a session. */
   rcptFailuresMax: number;
-  /** Mails in a session, for peers that are not on the allowlist. */
+  /**
+   * RCPT beyond max_recipients in a session. Generous: such a client is to send the rest later (4.5.3.1.10), and
+   * must get to its DATA before.
+   */
+  excessRecipientsMax: number;
+  /** Mails in a session, accepted or not, for peers that are not on the allowlist. */
   messagesMax: number;
   /** Input kept while an answer is being made; over it the socket is paused. More than a line, or a part of one
    * would keep out its rest. */
@@ -45,10 +63,14 @@ export interface SmtpLimits {
 }
 
 export const SMTP_LIMITS: Readonly<SmtpLimits> = Object.freeze({
-  greetWaitMs: 10,
+  greetWaitMs: 200,
+  greetWaitAllowlistedMs: 10,
+  turnAwayMs: 1_000,
   commandMs: 300_000,
+  withoutMailMs: 900_000,
   dataMs: 600_000,
   dataBytesPerSecond: 16 * 1024,
+  dataBytesPerSecondMin: 4 * 1024,
   rateWindowMs: 60_000,
   rateBytesPerSecondMin: 100,
   tlsHandshakeMs: 30_000,
@@ -63,6 +85,7 @@ export const SMTP_LIMITS: Readonly<SmtpLimits> = Object.freeze({
   errorsMax: 15,
   junkMax: 100,
   rcptFailuresMax: 100,
+  excessRecipientsMax: 2_000,
   messagesMax: 1_000,
   bufferedBytesMax: 128 * 1024,
   listenRetryMs: 30_000,

@@ -34,7 +34,7 @@ export interface Binder {
 }
 
 export const netBinder: Binder = {
-  create: (onSocket) => createServer({ allowHalfOpen: true, noDelay: true }, onSocket),
+  create: (onSocket) => createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, onSocket),
   listen: (server, where, onListening) => void server.listen({ ...where, backlog: BACKLOG }, onListening),
 };
 

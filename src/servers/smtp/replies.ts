@@ -90,7 +90,10 @@ export const REPLY = {
   recipientTooLong: wrong("553 5.1.3 Recipient address too long"),
   needSmtpUtf8: wrong("553 5.6.7 A non-ASCII address needs SMTPUTF8"),
   unknownParameter: wrong("555 5.5.4 Parameter not recognized or not implemented"),
-  tooMuchDeclared: answer("552 5.3.4 Message is larger than we accept", { refusal: "message_too_large" }),
+  tooMuchDeclared: answer("552 5.3.4 Message is larger than we accept", {
+    fault: "junk",
+    refusal: "message_too_large",
+  }),
   tooManyRecipients: answer("452 4.5.3 Too many recipients", { note: "too_many_recipients" }),
   tlsRequired: wrong("530 5.7.0 Must issue a STARTTLS command first"),
   tlsTwice: wrong("503 5.5.1 TLS is active already"),
@@ -131,5 +134,6 @@ export const REPLY = {
     then: "close",
     note: "too_many_refused",
   }),
+  turnedAway: answer("421 4.7.0 Too many connections, try again later", { then: "close" }),
   tooManyMails: answer("421 4.7.0 Too many mails in one session", { then: "close", note: "too_many_mails" }),
 } as const satisfies Record<string, Answer>;

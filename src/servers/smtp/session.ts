@@ -42,6 +42,9 @@ interface ReadHandle {
   readStop(): unknown;
 }
 
+/** The end of DATA moves on with its bytes: it is not looked at more often than this. */
+const WINDOW_MS_MIN = 1_000;
+
 export class Session implements Wire {
   readonly conversation: Conversation;
   #socket: Socket;
@@ -61,9 +64,11 @@ export class Session implements Wire {
   /** Our last word is said. */
   #closing = false;
   #isEnded = false;
-  /** Monotonic time at which this DATA must be over, however fast it was. */
-  #dataEndsAt = 0;
-  /** What had come when the current window of the rate check began. */
+  /** Monotonic time since which no mail came; null inside one. */
+  #withoutMailSince: number | null = null;
+  #dataBeganAt = 0;
+  /** When the current window of the rate check began, and what had come by then. */
+  #windowBeganAt = 0;
   #windowBytes = 0;
   /** We ourselves stopped the peer in this window. */
   #heldInWindow = false;
@@ -74,13 +79,16 @@ export class Session implements Wire {
     this.#deadline = new Deadline(parts.clock, () => this.#orDestroy(() => this.#deadlineMissed()));
     this.#flushDeadline = new Deadline(parts.clock, () => this.destroy());
     this.#listen(parts.socket);
+    // The listener hands sockets over unread.
+    parts.socket.resume();
   }
 
   /** Greets after a short silence: who talks into it is no mail server, wherever it calls from. */
   begin(): void {
-    const { greetWaitMs } = this.parts.dialogue.limits;
-    if (greetWaitMs === 0) return this.conversation.greet();
-    this.#deadline.set(greetWaitMs);
+    const { limits, peer } = this.parts.dialogue;
+    const waitMs = peer.allowlisted ? limits.greetWaitAllowlistedMs : limits.greetWaitMs;
+    if (waitMs === 0) return this.conversation.greet();
+    this.#deadline.set(waitMs);
   }
 
   /** The hard end: nothing more is said. */
@@ -191,18 +199,20 @@ export class Session implements Wire {
   }
 
   progressed(): void {
-    const { limits, config } = this.parts.dialogue;
+    const { limits } = this.parts.dialogue;
+    const now = this.parts.clock.monotonic();
     switch (this.conversation.phase) {
       case "command":
-        return this.#deadline.set(limits.commandMs);
+        this.#withoutMailSince ??= now;
+        return this.#deadline.set(
+          Math.min(limits.commandMs, this.#withoutMailSince + limits.withoutMailMs - now),
+        );
       case "tls":
         return this.#deadline.set(limits.tlsHandshakeMs);
-      case "data": {
-        // The largest mail at the slowest rate we stand, on top of what any mail gets.
-        const sizeMs = config().max_message_size / limits.dataBytesPerSecond * 1000;
-        this.#dataEndsAt = this.parts.clock.monotonic() + limits.dataMs + sizeMs;
-        return this.#openWindow();
-      }
+      case "data":
+        this.#withoutMailSince = null;
+        this.#dataBeganAt = now;
+        return this.#openWindow(now);
       default:
         // While the flow works, time is the flow's to keep.
         return this.#deadline.clear();
@@ -245,11 +255,23 @@ export class Session implements Wire {
     else handle?.readStart();
   }
 
-  #openWindow(): void {
+  #openWindow(now: number): void {
+    this.#windowBeganAt = now;
     this.#windowBytes = this.conversation.dataBytes;
     this.#heldInWindow = this.conversation.waiting;
-    const leftMs = this.#dataEndsAt - this.parts.clock.monotonic();
+    const leftMs = Math.max(WINDOW_MS_MIN, this.#dataEndsAt() - now);
     this.#deadline.set(Math.min(leftMs, this.parts.dialogue.limits.rateWindowMs));
+  }
+
+  /** Monotonic time at which this DATA must be over: what any mail gets, and what its bytes have earned. */
+  #dataEndsAt(): number {
+    const { limits, config } = this.parts.dialogue;
+    const { dataMs, dataBytesPerSecond, dataBytesPerSecondMin } = limits;
+    const earnedSeconds = Math.min(
+      config().max_message_size / dataBytesPerSecond,
+      this.conversation.dataBytes / dataBytesPerSecondMin,
+    );
+    return this.#dataBeganAt + dataMs + earnedSeconds * 1000;
   }
 
   #deadlineMissed(): void {
@@ -257,11 +279,12 @@ export class Session implements Wire {
     const { limits } = this.parts.dialogue;
     if (conversation.phase === "greeting") return conversation.greet();
     if (conversation.phase === "tls") return this.#handshakeMissed();
-    if (conversation.phase === "data" && this.parts.clock.monotonic() < this.#dataEndsAt) {
-      const floor = limits.rateWindowMs / 1000 * limits.rateBytesPerSecondMin;
+    const now = this.parts.clock.monotonic();
+    if (conversation.phase === "data" && now < this.#dataEndsAt()) {
+      const floor = (now - this.#windowBeganAt) / 1000 * limits.rateBytesPerSecondMin;
       const slow = conversation.dataBytes - this.#windowBytes < floor;
       // Time in which we ourselves stopped the peer proves nothing about it.
-      if (!slow || this.#heldInWindow || conversation.waiting) return this.#openWindow();
+      if (!slow || this.#heldInWindow || conversation.waiting) return this.#openWindow(now);
     }
     this.parts.events.timedOut();
     conversation.dismiss(REPLY.timeout);

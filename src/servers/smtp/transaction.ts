@@ -19,18 +19,33 @@ interface MailParameters {
 export function mail(dialogue: Dialogue, argument: string): Answer {
   if (!dialogue.hello) return REPLY.sayHello;
   if (dialogue.mail) return REPLY.nestedMail;
-  if (dialogue.mails >= dialogue.limits.messagesMax && !dialogue.peer.allowlisted) return REPLY.tooManyMails;
-  const result = openMail(dialogue, argument);
+  if (dialogue.attempts >= dialogue.limits.messagesMax && !dialogue.peer.allowlisted) {
+    return REPLY.tooManyMails;
+  }
+  const result = refusedClient(dialogue) ?? openMail(dialogue, argument);
   // A MAIL that failed ends what XFORWARD said before it: the next MAIL may be about another client.
   if (!result.text.startsWith("2")) forgetEnvelope(dialogue);
   return result;
 }
 
-function openMail(dialogue: Dialogue, argument: string): Answer {
-  // Behind the filter only now is it known who comes; Postfix passes the answer on.
+/**
+ * Behind the filter only now is it known who comes: the client named by XFORWARD is asked about as one at the other
+ * door is when it connects. Postfix hands the refusal on to it at its next RCPT, and closes; a client that nobody
+ * named is Postfix itself.
+ */
+function refusedClient(dialogue: Dialogue): Answer | null {
   const client = offenderOf(dialogue);
   const banned = client !== null && dialogue.banned(client);
   if (banned) return banned;
+  const { kind, forwarded, admitForwarded } = dialogue;
+  if (kind !== "proxy" || !forwarded?.address || !admitForwarded) return null;
+  const admission = admitForwarded(forwarded.address, forwarded.port ?? null);
+  if (!admission.admitted) return REPLY.turnedAway;
+  dialogue.leaveForwarded = admission.leave;
+  return null;
+}
+
+function openMail(dialogue: Dialogue, argument: string): Answer {
   const parsed = parsePathArgument(argument, "FROM");
   if (!parsed) return REPLY.mailSyntax;
   const parameters = mailParameters(parsed.parameters, dialogue.hello!.extended);
@@ -45,7 +60,7 @@ function openMail(dialogue: Dialogue, argument: string): Answer {
   }
   if (parameters.sizeBytes > dialogue.config().max_message_size) return REPLY.tooMuchDeclared;
   const refusal = dialogue.flow.checkStorage(parameters.sizeBytes);
-  if (refusal) return { ...refused(refusal), refusal: refusal.reason };
+  if (refusal) return { ...refused(refusal), fault: "junk", refusal: refusal.reason };
   dialogue.mail = { from: parsed.path, smtpUtf8: parameters.smtpUtf8 };
   return answer("250 2.1.0 Ok");
 }
@@ -89,8 +104,12 @@ export function recipient(dialogue: Dialogue, argument: string): Answer {
   const { path } = parsed;
   const known = dialogue.recipients.has(address);
   const max = dialogue.config().max_recipients;
-  if (!known && dialogue.recipients.size >= max) return REPLY.tooManyRecipients;
-  if (dialogue.recipientReplies >= max * REPEATED_RECIPIENTS_FACTOR) return REPLY.tooManyRecipients;
+  const isExcess = !known && dialogue.recipients.size >= max ||
+    dialogue.recipientReplies >= max * REPEATED_RECIPIENTS_FACTOR;
+  if (isExcess) {
+    const isFlood = ++dialogue.excessRecipients > dialogue.limits.excessRecipientsMax;
+    return isFlood ? REPLY.tooManyRefused : REPLY.tooManyRecipients;
+  }
   // A known one was asked about already; it only counts towards LMTP's replies.
   if (!known) {
     const refusal = dialogue.flow.checkRecipient(address === POSTMASTER ? POSTMASTER : path);

@@ -11,6 +11,7 @@ import { decodeXtext } from "./command.ts";
 export interface Forwarded {
   name?: string | null;
   address?: string | null;
+  port?: number | null;
   helo?: string | null;
   protocol?: "SMTP" | "ESMTP" | null;
 }
@@ -54,9 +55,10 @@ function addAttribute(into: Forwarded, attribute: string, value: string): boolea
     case "PROTO":
       into.protocol = known === "ESMTP" || known === "SMTP" ? known : null;
       return true;
-    // Understood, since Postfix sends them, and of no use to us.
     case "PORT":
+      into.port = known === null ? null : Number(known);
       return known === null || /^\d{1,5}$/.test(known);
+    // Understood, since Postfix sends them, and of no use to us.
     case "SOURCE":
       return known === null || /^(LOCAL|REMOTE)$/i.test(known);
     case "IDENT":

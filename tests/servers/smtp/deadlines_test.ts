@@ -49,10 +49,52 @@ test("DATA slower than the least rate ends in 421 and stores nothing", async () 
   });
 });
 
+test("a NOOP now and then does not hold a place for ever, and a mail in between begins anew", async () => {
+  const clock = new FakeClock();
+  const { commandMs, withoutMailMs } = SMTP_LIMITS;
+  await withDoor({ clock }, async (h) => {
+    const client = await openData(h);
+    client.send("Subject: x\r\n\r\n");
+    await until(() => h.flow.writes > 0);
+    await clock.advance(59_000);
+    await client.command(".", /^250 /);
+    for (let waitedMs = commandMs - 1000; waitedMs < withoutMailMs; waitedMs += commandMs - 1000) {
+      await clock.advance(commandMs - 1000);
+      await client.command("NOOP", /^250 /);
+    }
+    await clock.advance(withoutMailMs % (commandMs - 1000));
+    await client.expect(/^421 4\.4\.2 Timeout/);
+    await client.expectClosed();
+  });
+});
+
+test("DATA in drops ends when its first time is over, and one that keeps up goes on", async () => {
+  const clock = new FakeClock();
+  const limits = { dataMs: 60_000 };
+  const config = { max_message_size: 16 * 1024 * 1024 };
+  await withDoor({ clock, limits, config }, async (h) => {
+    const [slow, quick] = [await openData(h), await openData(h)];
+    slow.send("x".repeat(30_000));
+    quick.send("\r\n" + "x".repeat(399_998));
+    const come = (spool: number) =>
+      h.flow.spools[spool]!.chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+    await until(() => come(0) === 30_000 && come(1) === 400_000);
+    // 30,000 bytes have earned 7 s more, 400,000 a minute and a half.
+    await clock.advance(60_000);
+    slow.send("x".repeat(6_000));
+    quick.send("x".repeat(6_000));
+    await until(() => come(0) === 36_000 && come(1) === 406_000);
+    await clock.advance(9_000);
+    await slow.expect(/^421 4\.4\.2 /);
+    quick.send("\r\n.\r\n");
+    await quick.expect(/^250 /);
+  });
+});
+
 test("DATA at the least rate goes on, up to the deadline for the whole", async () => {
   const clock = new FakeClock();
-  // 1 MB at 16 KB/s is 64 s on top.
-  const limits = { dataMs: 120_000 };
+  // 1 MB at 16 KB/s is 64 s on top, and enough came to earn them.
+  const limits = { dataMs: 120_000, dataBytesPerSecondMin: 10 };
   await withDoor({ clock, limits }, async (h) => {
     const client = await openData(h);
     for (let window = 1; window <= 3; window++) {

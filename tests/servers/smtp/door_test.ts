@@ -1,6 +1,8 @@
 /** The doors over real sockets: the way through each of them, who is let in, and how they close. */
 
 import { assertEquals, assertMatch } from "@std/assert";
+import { SMTP_LIMITS } from "../../../src/servers/smtp/mod.ts";
+import { FakeClock, settle } from "../../support/fake_clock.ts";
 import { SmtpConversation } from "../../support/smtp_conversation.ts";
 import { test, withTempDir } from "../../support/test.ts";
 import { FakeFlow } from "./fake_flow.ts";
@@ -128,18 +130,89 @@ test("connections over the limits get 421 and are counted", () =>
     assertMatch(h.log(), /SMTP connection turned away","client":"127\.0\.0\.1","reason":"throttle"/);
   }));
 
-test("who talks before the greeting is refused, on the allowlist or not, and its commands are not run", () =>
-  withDoor(
-    { limits: { greetWaitMs: 5_000 } },
-    async ({ connect, log }) => {
+test("who talks before the greeting is refused, on the allowlist or not, and its commands are not run", async () => {
+  for (const connection_allowlist of [[], ["127.0.0.1"]]) {
+    const limits = { greetWaitMs: 60_000, greetWaitAllowlistedMs: 60_000 };
+    await withDoor({ limits, config: { connection_allowlist } }, async ({ connect, log }) => {
       const client = await connect();
       client.send("EHLO spam.example\r\nMAIL FROM:<spam@spam.example>\r\n");
       await client.expect(/^554 5\.5\.1 You must wait/);
       assertEquals(await client.expectClosed(), "");
       assertMatch(log(), /"reason":"early_talk"/);
       assertEquals(log().includes("spam.example"), false);
-    },
-  ));
+    });
+  }
+});
+
+test("a stranger waits longer for the greeting than a peer on the allowlist, or our own server at the filter's door", async () => {
+  for (
+    const [door, connection_allowlist, waitMs] of [
+      ["smtp", [], SMTP_LIMITS.greetWaitMs],
+      ["smtp", ["127.0.0.1"], SMTP_LIMITS.greetWaitAllowlistedMs],
+      ["proxy", [], SMTP_LIMITS.greetWaitAllowlistedMs],
+    ] as const
+  ) {
+    const clock = new FakeClock();
+    const { greetWaitMs, greetWaitAllowlistedMs } = SMTP_LIMITS;
+    const config = { connection_allowlist: [...connection_allowlist], proxy_listen: ["127.0.0.1:0"] };
+    await withDoor({ clock, limits: { greetWaitMs, greetWaitAllowlistedMs }, config }, async (h) => {
+      const client = await h.connect(door);
+      await until(() => h.door.activeCount === 1);
+      await clock.advance(waitMs - 1);
+      await settle();
+      assertEquals(client.received, "");
+      await clock.advance(1);
+      await client.expect(/^220 /);
+    });
+  }
+});
+
+test("a stranger over a limit waits for its 421, and when as many wait as may be in, the next is cut off", async () => {
+  const clock = new FakeClock();
+  const limits = { turnAwayMs: SMTP_LIMITS.turnAwayMs };
+  const config = { connection_allowlist: [], max_connections_per_ip: 1, max_total_connections: 20 };
+  await withDoor({ clock, limits, config }, async (h) => {
+    await (await h.connect()).expect(/^220 /);
+    const waiting = await Promise.all(Array.from({ length: 20 }, () => h.connect()));
+    await until(async () =>
+      await metricValue(h.metrics, 'gomail_connections_rejected_total{reason="per_ip"}') === 20
+    );
+    assertEquals(await (await h.connect()).expectClosed(), "");
+    await clock.advance(SMTP_LIMITS.turnAwayMs - 1);
+    await settle();
+    assertEquals(waiting.map((client) => client.received).join(""), "");
+    await clock.advance(1);
+    for (const client of waiting) await client.expect(/^421 4\.7\.0 /);
+    assertEquals(await waiting[0]!.expectClosed(), "");
+    // They are gone, and the next is told again.
+    const next = await h.connect();
+    await until(async () => {
+      await clock.advance(SMTP_LIMITS.turnAwayMs);
+      return next.received !== "";
+    });
+    await next.expect(/^421 /);
+  });
+});
+
+test("the total holds at every door, and our own server behind the others has the reserve", () => {
+  const config = {
+    connection_allowlist: [],
+    max_total_connections: 2,
+    proxy_listen: ["127.0.0.1:0"],
+    lmtp_listen: ["127.0.0.1:0"],
+  };
+  return withDoor({ config }, async ({ connect }) => {
+    await (await connect("proxy")).expect(/^220 /);
+    await (await connect("lmtp")).expect(/^220 /);
+    await (await connect("smtp")).expect(/^421 4\.7\.0 /);
+    await (await connect("lmtp")).expect(/^220 /);
+    for (const door of ["proxy", "lmtp", "smtp"] as const) {
+      const refused = await connect(door);
+      await refused.expect(/^421 4\.7\.0 /);
+      assertEquals(await refused.expectClosed(), "");
+    }
+  });
+});
 
 test("a client that ends its side after a pipelined QUIT gets all its replies", () =>
   withDoor({}, async ({ connect }) => {
@@ -206,7 +279,7 @@ test("an exception in a session's timer ends that session, not the process", () 
     if (++greetings === 1) throw new Error("bug");
     return "mx.example.com";
   };
-  return withDoor({ hostname, limits: { greetWaitMs: 1 } }, async ({ connect, log }) => {
+  return withDoor({ hostname, limits: { greetWaitAllowlistedMs: 1 } }, async ({ connect, log }) => {
     assertEquals(await (await connect()).expectClosed(), "");
     assertMatch(log(), /SMTP session failed/);
     await (await connect()).expect(/^220 /);

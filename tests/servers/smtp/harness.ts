@@ -87,8 +87,8 @@ export async function withDoor(options: HarnessOptions, fn: (h: Harness) => Prom
     bans,
     hostname: () => "mx.example.com",
     ...rest,
-    // Most tests drive a fake clock, or are not about the silence before the greeting.
-    limits: { greetWaitMs: 0, ...options.limits },
+    // Most tests drive a fake clock, or are not about the silence before the greeting or a refusal.
+    limits: { greetWaitMs: 0, greetWaitAllowlistedMs: 0, turnAwayMs: 0, ...options.limits },
     config: () => config,
     flow,
   });

@@ -19,6 +19,7 @@ export interface RecorderOptions {
   hostname?: string | null;
   /** Addresses that are banned for a time. */
   banned?: string[];
+  admitForwarded?: Dialogue["admitForwarded"];
 }
 
 export class Recorder implements Wire {
@@ -49,6 +50,7 @@ export class Recorder implements Wire {
       hostname: () => "mx.example.com",
       tlsOffered: () => options.tlsOffered ?? false,
       banned: (address) => options.banned?.includes(address) ? REPLY.banned : null,
+      admitForwarded: options.admitForwarded,
     });
     this.conversation = new Conversation(this.dialogue, this);
   }

@@ -28,6 +28,31 @@ for (
   });
 }
 
+for (
+  const [name, setUp, line, limit, answered] of [
+    ["RSET", "", "RSET", { junkMax: 3 }, "250 2.0.0"],
+    ["hellos", "", "EHLO c.example", { junkMax: 3 }, "250 SMTPUTF8"],
+    ["mails announced too large", "", "MAIL FROM:<> SIZE=99999999", { junkMax: 3 }, "552 5.3.4"],
+    [
+      "recipients over the limit",
+      "MAIL FROM:<>\r\nRCPT TO:<a@example.com>\r\n",
+      "RCPT TO:<b@example.com>",
+      { excessRecipientsMax: 3 },
+      "452 4.5.3",
+    ],
+  ] as const
+) {
+  test(`a flood of ${name} ends with the third`, async () => {
+    const recorder = new Recorder({ limits: limit, config: { max_recipients: 1 } });
+    recorder.conversation.greet();
+    await recorder.say("EHLO c.example\r\n" + setUp);
+    const replies = (await recorder.say((line + "\r\n").repeat(10))).split("\r\n");
+    assertEquals(replies.filter((reply) => reply.startsWith(answered)).length, 3);
+    assertMatch(replies.at(-2)!, /^421 4\.7\.0 /);
+    assertEquals(recorder.closed, true);
+  });
+}
+
 test("a mail far over the size ends the session, whether or not its dot came in the same packet", async () => {
   for (const size of [1, 7, Infinity]) {
     const recorder = new Recorder({ limits: { swallowFactor: 2 }, config: { max_message_size: 20 } });
@@ -47,10 +72,12 @@ test("an accepted mail makes good for the commands before it", async () => {
 
 test("a stranger may send so many mails in a session; a peer on the allowlist as many as it likes", async () => {
   for (const allowlisted of [false, true]) {
-    const recorder = new Recorder({ limits: { messagesMax: 1 }, peer: { allowlisted } });
-    await recorder.openData();
-    await recorder.say("x\r\n.\r\n");
-    assertMatch(await recorder.say("MAIL FROM:<>\r\n"), allowlisted ? /^250 / : /^421 4\.7\.0 /);
+    for (const mail of ["x\r\n.\r\n", "refused: a bare\nnewline\r\n.\r\n"]) {
+      const recorder = new Recorder({ limits: { messagesMax: 1 }, peer: { allowlisted } });
+      await recorder.openData();
+      await recorder.say(mail);
+      assertMatch(await recorder.say("MAIL FROM:<>\r\n"), allowlisted ? /^250 / : /^421 4\.7\.0 /);
+    }
   }
 });
 

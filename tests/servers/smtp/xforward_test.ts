@@ -2,6 +2,7 @@
 
 import { assertEquals, assertMatch } from "@std/assert";
 import { refuse } from "../../../src/base/errors.ts";
+import type { Admission } from "../../../src/guard/connections.ts";
 import { test } from "../../support/test.ts";
 import { Recorder, type RecorderOptions } from "./recorder.ts";
 
@@ -103,4 +104,51 @@ test("the confirmed name of a direct client goes with its mail", async () => {
   const recorder = await greeted({ hostname: "mail.client.example" });
   await sendMail(recorder);
   assertEquals(recorder.flow.mails[0]!.submission.connection.client_hostname, "mail.client.example");
+});
+
+test("at the filter's door the porter is asked about the client at MAIL, and hears when its mail is over", async () => {
+  const told: string[] = [];
+  const admitForwarded = (address: string, port: number | null): Admission => {
+    told.push(`${address} ${port}`);
+    if (address === "192.0.2.66") return { admitted: false, reason: "throttle" };
+    return { admitted: true, allowlisted: false, leave: () => void told.push("over") };
+  };
+  const recorder = await greeted({ ...TRUSTED, admitForwarded });
+  await recorder.say("XFORWARD ADDR=192.0.2.9 PORT=4711\r\n");
+  assertEquals(told, []);
+  await sendMail(recorder);
+  assertEquals(told.splice(0), ["192.0.2.9 4711", "over"]);
+  // Nobody is named: that mail is the peer's own.
+  await sendMail(recorder);
+  assertEquals(told, []);
+  for (const end of ["RSET\r\n", "EHLO localhost\r\n"]) {
+    await recorder.say("XFORWARD ADDR=192.0.2.9\r\nMAIL FROM:<>\r\n");
+    assertEquals(told.splice(0), ["192.0.2.9 null"]);
+    await recorder.say(end);
+    assertEquals(told.splice(0), ["over"], end);
+  }
+  await recorder.say("XFORWARD ADDR=192.0.2.9\r\nMAIL FROM:<broken\r\n");
+  assertEquals(told.splice(0), ["192.0.2.9 null", "over"]);
+  await recorder.say("XFORWARD ADDR=192.0.2.66 PORT=1\r\n");
+  assertMatch(await recorder.say("MAIL FROM:<>\r\nRCPT TO:<bob@example.com>\r\n"), /^421 4\.7\.0 [^\n]*\n$/);
+  assertEquals([recorder.closed, told], [true, ["192.0.2.66 1"]]);
+});
+
+test("the porter hears of a lost connection, and is not asked by LMTP nor by a peer that may not forward", async () => {
+  const told: string[] = [];
+  const admitForwarded = (address: string): Admission => {
+    told.push(address);
+    return { admitted: true, allowlisted: false, leave: () => void told.push("over") };
+  };
+  const recorder = await greeted({ ...TRUSTED, admitForwarded });
+  await recorder.say("XFORWARD ADDR=192.0.2.9\r\nMAIL FROM:<>\r\n");
+  recorder.conversation.lost();
+  assertEquals(told.splice(0), ["192.0.2.9", "over"]);
+  const lmtp = await greeted({ kind: "lmtp", peer: { mayForward: true }, admitForwarded });
+  await lmtp.say("XFORWARD ADDR=192.0.2.9\r\n");
+  await sendMail(lmtp);
+  const stranger = await greeted({ kind: "proxy", admitForwarded });
+  assertMatch(await stranger.say("XFORWARD ADDR=192.0.2.9\r\n"), /^550 /);
+  await sendMail(stranger);
+  assertEquals(told, []);
 });

@@ -1,0 +1,147 @@
+/**
+ * The runbooks against alerts and program: one for each alert, all of one form, and every command in them does what
+ * it says against a daemon to which all of that has happened.
+ */
+
+import { assert, assertEquals } from "@std/assert";
+import { FILES } from "../../packaging/build/deb_files.ts";
+import { REFUSALS } from "../../src/base/errors.ts";
+import { hasProgram } from "../support/program.ts";
+import { test, testIf } from "../support/test.ts";
+import { until } from "../support/until.ts";
+import { CommandHost, FORMS } from "./host.ts";
+import { commandsIn, HEADINGS, readRunbooks, RUNBOOKS } from "./runbooks.ts";
+import { ROOT, rulesOf } from "./support.ts";
+import { happen, withWorld } from "./world.ts";
+
+/** Programs of the host that commands are made with. */
+const PROGRAMS = ["bash", "curl", "openssl", "ss", "findmnt", "promtool"];
+const missing = PROGRAMS.filter((name) => !hasProgram(name));
+/** Units of others that a runbook may name. */
+const FOREIGN_UNITS = ["prometheus", "postfix"];
+
+const runbooks = await readRunbooks();
+const alerts = await rulesOf("gomail-alerts.yml");
+
+test("each alert has its runbook and names it, and each runbook has its alert", () => {
+  const names = [...new Set(alerts.map(({ alert }) => alert!))].sort();
+  assertEquals(runbooks.map(({ name }) => name), names);
+  for (const { alert, annotations } of alerts) {
+    const url = new URL(annotations!.runbook_url!);
+    assertEquals(url.pathname, `/usr/share/doc/gomail/runbooks/${alert}.md`);
+    const packaged = FILES.find(({ path }) => `/${path}` === url.pathname);
+    assertEquals(packaged?.source, `packaging/doc/runbooks/${alert}.md`);
+  }
+});
+
+test("all runbooks have the same sections, the alert's severity, and something to type in three of them", async () => {
+  for (const { name, headings, severity, commands } of runbooks) {
+    assertEquals(headings, HEADINGS, name);
+    const severities = alerts.filter(({ alert }) => alert === name).map(({ labels }) => labels!.severity!);
+    for (const one of severities) assert(severity.includes(one), `${name} is a ${one}, and says ${severity}`);
+    assert(commands.length >= 3, `${name} has ${commands.length} commands`);
+    const text = await Deno.readTextFile(`${RUNBOOKS}/${name}.md`);
+    assert((text.match(/^```sh$/gm)?.length ?? 0) >= 2, name);
+  }
+});
+
+test("runbooks lead to runbooks and reasons that there are", async () => {
+  const names = runbooks.map(({ name }) => name);
+  for (const name of names) {
+    const text = await Deno.readTextFile(`${RUNBOOKS}/${name}.md`);
+    for (const [other] of text.matchAll(/\bGoMail[A-Z]\w+/g)) {
+      assert(names.includes(other), `${name}: ${other}`);
+    }
+    for (const [, reason] of text.matchAll(/`((?:storage|auth)_\w+|internal|shutting_down)`/g)) {
+      assert(reason! in REFUSALS, `${name}: ${reason}`);
+    }
+  }
+});
+
+test("commandsIn() reads commands, their comments, and the exit codes that these announce", () => {
+  const text = "a\n```sh\nls # exits 1 when it fails\ngrep '#x' f   # why\n```\n```json\nno\n```\n";
+  assertEquals(commandsIn(text), [
+    { text: "ls", mayEndWith: [0, 1] },
+    { text: "grep '#x' f", mayEndWith: [0] },
+  ]);
+});
+
+test("the stand-ins know only units that are packaged, and no form that nobody uses", () => {
+  const units = [...Deno.readDirSync(`${ROOT}systemd`)].map(({ name }) => name);
+  const known = [...units, ...FOREIGN_UNITS.map((unit) => `${unit}.service`)];
+  const typed = runbooks.flatMap(({ commands }) => commands.map(({ text }) => text));
+  for (const [program, forms] of Object.entries(FORMS)) {
+    for (const form of forms) {
+      assert(typed.some((text) => text.includes(`${program} ${form}`)), `${program} ${form}`);
+    }
+  }
+  for (const form of FORMS.systemctl!) {
+    const [, ...words] = form.replace(/ --.*$/, "").split(" ");
+    for (const unit of words) assert(known.includes(unit.includes(".") ? unit : `${unit}.service`), form);
+  }
+  const journal = FORMS.journalctl!.flatMap((form) => /-u (\S+)/.exec(form)?.[1] ?? []);
+  assertEquals([...new Set(journal)], ["gomail"]);
+  assert(units.includes("gomail.service"));
+});
+
+/** All of src, for what a log line may say. */
+async function sources(dir = `${ROOT}src`): Promise<string> {
+  let text = "";
+  for await (const { name, isDirectory } of Deno.readDir(dir)) {
+    if (isDirectory) text += await sources(`${dir}/${name}`);
+    else if (name.endsWith(".ts")) text += await Deno.readTextFile(`${dir}/${name}`);
+  }
+  return text;
+}
+
+test("the log lines that runbooks look for are lines that the program writes", async () => {
+  const text = await sources();
+  let seen = 0;
+  for (const { name, commands } of runbooks) {
+    for (const { text: command } of commands) {
+      for (const [, pattern] of command.matchAll(/"msg":"([^"']+?)(?:"|')/g)) {
+        for (const message of pattern!.replace(/^\(|\)$/g, "").split("|")) {
+          seen++;
+          assert(text.includes(`"${message}`), `${name}: ${message}`);
+        }
+      }
+    }
+  }
+  assert(seen >= 10, `only ${seen} messages`);
+});
+
+testIf(
+  missing.length === 0,
+  `no ${missing.join(", no ")}`,
+  "every command of every runbook does what it says",
+  () =>
+    withWorld(async (d, smarthost) => {
+      await happen(d);
+      const jobs = (query: string) => d.api(`/v1/queue?${query}`).then(({ json }) => json.items);
+      await until(async () => (await jobs("carrier=smtp&state=pending")).length > 0, "a mail that waits");
+      await until(async () => (await jobs("carrier=webhook&state=dead")).length > 0, "a dead letter");
+      const words = {
+        JOB: (await jobs("carrier=smtp&state=pending"))[0].id,
+        ID: (await d.api("/v1/messages?direction=inbound")).json.items[0].id,
+        DOMAIN: "example.com",
+        CLIENT: "198.51.100.99",
+      };
+      const host = await CommandHost.make(d, smarthost, words);
+      // Somebody to be let in again.
+      assertEquals((await host.type("gomail ban add CLIENT")).code, 0);
+      const wrong: string[] = [];
+      const done = new Set<string>();
+      for (const { name, commands } of runbooks) {
+        for (const { text, mayEndWith } of commands) {
+          if (done.has(text)) continue;
+          done.add(text);
+          const { code, out, err } = await host.type(text);
+          if (!mayEndWith.includes(code)) {
+            wrong.push(`${name}: ${text}\nends with ${code}: ${out.slice(0, 500)}${err}`);
+          }
+        }
+      }
+      assertEquals(wrong.join("\n"), "");
+      assert(done.size > 80, `only ${done.size} commands`);
+    }),
+);
