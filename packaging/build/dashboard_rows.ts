@@ -274,6 +274,13 @@ function delivery(m: Metrics, q: Queries): Row {
           { expr: q.rate(m.reports, { by: ["kind"] }), legend: "{{kind}}" },
         ],
       }),
+      chart({
+        title: "Refusals to be bounced",
+        description:
+          "Mail that a receiver refused for good, at routes with on_reject: bounce. made: the sender is told",
+        unit: "mails/s",
+        queries: [{ expr: q.rate(m.bounces, { by: ["outcome"] }), legend: "{{outcome}}" }],
+      }),
     ],
   };
 }

@@ -10,6 +10,17 @@ import { HTTP_STATUS, REFUSALS } from "./errors.ts";
 const DURATION_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 const SIZE_BUCKETS = [1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 10485760, 26214400];
 
+/** Why a refused mail is not bounced, in the order of asking. */
+export const NO_BOUNCE = [
+  "repeated",
+  "null_sender",
+  "automatic",
+  "unfit_sender",
+  "unproven_sender",
+  "suppressed",
+  "too_many",
+] as const;
+
 export type Metrics = ReturnType<typeof createMetrics>;
 
 /** A fresh registry with all of GoMail's metrics; one per daemon, so tests don't share counts. */
@@ -87,6 +98,7 @@ function beginAtZero(metrics: Omit<Metrics, "registry">): void {
     metrics.connectionsRejected.inc({ reason }, 0);
   }
   for (const version of ["TLSv1.2", "TLSv1.3"]) metrics.tlsConnections.inc({ version }, 0);
+  for (const outcome of ["made", ...NO_BOUNCE]) metrics.bounces.inc({ outcome }, 0);
   for (const operation of ["read", "write", "delete"]) {
     for (const status of ["success", "error"]) metrics.storageOperations.inc({ operation, status }, 0);
   }
@@ -140,6 +152,7 @@ function mailMetrics(counter: CounterOf, histogram: HistogramOf) {
       DURATION_BUCKETS,
     ),
     emailSize: histogram("email_size_bytes", "Size of accepted mails", SIZE_BUCKETS),
+    bounces: counter("bounces_total", "Refusals by receivers that were to be bounced", ["outcome"]),
     emailsRejected: counter("emails_rejected_total", "Mails refused", ["reason"]),
     emailsQuarantined: counter("emails_quarantined_total", "Mails accepted and marked", ["reason"]),
     spf: {

@@ -32,6 +32,11 @@ function covers(earlier: string, later: string): boolean {
   return earlier.startsWith("*@") && later.endsWith(earlier.slice(1));
 }
 
+/** A bounce goes only to a sender whom SPF or DMARC vouches for; DMARC without SPF needs DKIM. */
+function canProveSenders({ spf_enabled: spf, dkim_enabled: dkim, dmarc_enabled: dmarc }: Config): boolean {
+  return spf || dmarc && dkim;
+}
+
 /** Routes one by one, and each against those above it: the first match wins. */
 function checkRoutes(config: Config, found: Findings): void {
   // A thousand routes make half a million pairs: still nothing next to reading them.
@@ -42,9 +47,9 @@ function checkRoutes(config: Config, found: Findings): void {
       const problem = `never matches: routes[${above}] (${config.routes[above]!.match}) comes first`;
       found.warning(`routes[${i}].match`, route.match, problem, "move it up, or remove it");
     }
-    if (route.on_reject === "bounce") {
-      const problem = "is accepted, and means drop: this version makes no bounces";
-      found.warning(`routes[${i}].on_reject`, "bounce", problem, "keep it for later, or remove it");
+    if (route.on_reject === "bounce" && !canProveSenders(config)) {
+      const problem = "means drop: with these checks off no sender is proven, and only proven ones are told";
+      found.warning(`routes[${i}].on_reject`, "bounce", problem, "set spf_enabled: true");
     }
   });
 }

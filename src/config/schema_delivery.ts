@@ -72,7 +72,9 @@ const route = z.strictObject({
   events: list(choice(...EVENT_NAMES), "event names").optional().describe(
     "Only these events; all by default.",
   ),
-  on_reject: choice("drop", "bounce").prefault("drop").describe("What happens to mail the receiver refuses."),
+  on_reject: choice("drop", "bounce").prefault("drop").describe(
+    "Whether the sender is told of mail the receiver refuses for good.",
+  ),
 }, { error: (issue) => issue.code === "invalid_type" ? "must have match and url" : undefined });
 
 /** Where events go, and how hard is tried. */

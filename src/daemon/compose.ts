@@ -34,7 +34,7 @@ import { createHealth, type HealthReport, type HealthSources } from "./health.ts
 import { loadKeys } from "./keys.ts";
 import { leaveStopDuration, takeStopDuration } from "./last_stop.ts";
 import { createMailPool } from "./mail_pool.ts";
-import { openOutbound, openSmtpCarrier } from "./outbound.ts";
+import { openBounces, openOutbound, openSmtpCarrier } from "./outbound.ts";
 import { WebhookSecrets, withSecrets } from "./webhook_secrets.ts";
 
 export interface DaemonAddresses extends HttpAddresses {
@@ -160,8 +160,9 @@ function openSending(context: Context, vault: Vault, { pool }: Threads, { hostna
   const ownsDomain = (domain: string) => domains.owns(domain);
   const { dkim, checkDomain } = openDkim(context, store, { hostname, ownsDomain });
   const parts = { store, keys, pool, hostname, ownsDomain };
-  const outbound = openOutbound(context, parts, (domain) => dkim.signingKeys(domain));
-  return { dkim, checkDomain, outbound, ownsDomain };
+  const signingKeys = (domain: string) => dkim.signingKeys(domain);
+  const outbound = openOutbound(context, parts, signingKeys);
+  return { dkim, checkDomain, outbound, ownsDomain, bounce: openBounces(context, parts, signingKeys) };
 }
 
 type Sending = ReturnType<typeof openSending>;
@@ -172,7 +173,7 @@ function openPostRoom(
   { store, keys, webhookSecrets }: Vault,
   threads: Threads,
   { hostname }: Flow,
-  { ownsDomain }: Sending,
+  { ownsDomain, bounce }: Sending,
   baseUrl: () => string,
 ) {
   const { config, clock, log, metrics, options } = context;
@@ -180,6 +181,7 @@ function openPostRoom(
     config: withSecrets(config, webhookSecrets),
     lookupHost: (name) => threads.resolver.lookupHost(name),
     buildPayload: (input) => threads.pool.buildPayload(input),
+    bounce,
     baseUrl,
     urlKey: keys.urlKey,
     clock,

@@ -3,6 +3,7 @@
 import type { Resolver } from "../base/resolver.ts";
 import type { Carrier } from "../delivery/carrier.ts";
 import { createSmtpCarrier } from "../delivery/smtp/carrier.ts";
+import { createBounces, type MakeBounce } from "../outbound/bounce.ts";
 import { createOutboundFlow } from "../outbound/submit.ts";
 import type { OutboundFlow, SigningKey } from "../outbound/types.ts";
 import type { Store } from "../store/types.ts";
@@ -44,6 +45,16 @@ export function openOutbound(
     log,
     metrics,
   });
+}
+
+/** What the webhook carrier is given for refusals that are to be bounced. */
+export function openBounces(
+  { config, clock, log, metrics }: Context,
+  { store, pool, hostname, ownsDomain }: OutboundParts,
+  signingKeys: (domain: string) => Promise<SigningKey[]>,
+): MakeBounce {
+  const { sign } = pool;
+  return createBounces({ config, hostname, ownsDomain, store, sign, signingKeys, clock, log, metrics });
 }
 
 export function openSmtpCarrier(

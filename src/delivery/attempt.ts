@@ -102,7 +102,7 @@ function settlementOf(
 }
 
 /**
- * What is kept with the ending: the carrier's events, and the transcript. A carrier that fails here is our bug, and
+ * What is kept with the ending: the carrier's events, its bounce, and the transcript. A carrier that fails here is our bug, and
  * the outcome stands all the same: a mail that was delivered must not go out again because nobody could say so.
  */
 function toldOf(
@@ -115,6 +115,7 @@ function toldOf(
   const report = outcome?.report;
   return {
     effects: effectsOf(deps, job, ending, outcome),
+    bounce: outcome?.kind === "failed" ? outcome.bounce : undefined,
     attempt: report && {
       number: job.attempts + 1,
       at: ending.at,

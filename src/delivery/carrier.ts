@@ -7,7 +7,14 @@
  * id. When `signal` aborts, attempt() ends soon; the engine puts the job back without counting the attempt.
  */
 
-import type { CarrierName, ClaimedJob, Effects, Settlement, SmtpResponse } from "../store/types.ts";
+import type {
+  CarrierName,
+  ClaimedJob,
+  Effects,
+  NewMessage,
+  Settlement,
+  SmtpResponse,
+} from "../store/types.ts";
 
 /** What an SMTP attempt can tell besides its outcome. */
 export interface Report {
@@ -34,8 +41,8 @@ export type Outcome =
       alive?: boolean;
       quietMs?: number;
     }
-    /** Final: kept as a dead letter. */
-    | { kind: "failed"; code: number | null; error: string }
+    /** Final: kept as a dead letter. `bounce`: the mail that tells the sender, committed with it. */
+    | { kind: "failed"; code: number | null; error: string; bounce?: NewMessage }
     /** Not to be sent at all, by our own decision: no dead letter. */
     | { kind: "dropped"; code: null; error: string }
   )

@@ -7,7 +7,7 @@
  * and fields in those. What does not fit is not seen, and a report that can't be read is none.
  */
 
-import { type Field, firstField, parseStructured } from "./fields.ts";
+import { type Field, firstField, parseFields, parseStructured } from "./fields.ts";
 import { type AttachmentPart, MimeScanner, type ScannedMail } from "./mime_parts.ts";
 import { readDelivery } from "./report_delivery.ts";
 import { readFeedback, readForwardedCopy } from "./report_feedback.ts";
@@ -50,6 +50,12 @@ export async function readReport(source: MailSource): Promise<ReportFinding | nu
 /** Whether the header alone says that this is a complaint: those come to an address of its own. */
 export function isComplaint(contentType: string | null, from: string | null): boolean {
   return reportType(contentType) === "feedback-report" || JMRP_SENDER.test(from ?? "");
+}
+
+/** Whether a header is that of a report, or of what a program sent by itself: nobody is to be answered for it. */
+export function isAutomatic(header: Uint8Array): boolean {
+  const { fields } = parseFields(header);
+  return reportType(firstField(fields, "content-type")) !== null || isAutoReply(fields);
 }
 
 function isFromJmrp(fields: Field[]): boolean {

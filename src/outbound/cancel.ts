@@ -76,7 +76,8 @@ async function dropPage(deps: CancelDeps, jobs: readonly JobRecord[]): Promise<n
 }
 
 function effectsOf(deps: CancelDeps, job: JobRecord, message: MessageRecord | null): Effects {
-  const events = job.state === "dead" || message === null
+  // No app hears of a bounce: none sent it.
+  const events = job.state === "dead" || message === null || message.mailFrom === ""
     ? []
     : job.recipients.map((recipient) =>
       outboundEvent(

@@ -1,5 +1,6 @@
 /**
- * What is committed together with an outcome: events, the webhooks that tell of them, suppressions, a message.
+ * What is committed together with an outcome: events, the webhooks that tell of them, suppressions, a message,
+ * a bounce.
  * Synchronous, and in the transaction of whoever calls; each returns the carriers that got something to do, so
  * that they are woken after the commit and not before.
  */
@@ -39,4 +40,10 @@ export function insertMessage(tables: Tables, row: NewMessageRow): CarrierName[]
   if (seq === null) return null;
   if (row.received) tables.events.insert("mail.received", seq, row.received_at, null);
   return [...insertJobs(tables, seq, row.jobs, null), ...applyEffects(tables, row.effects)];
+}
+
+/** The mail that tells the sender, unless this job had one before: the receiver may refuse a replayed one again. */
+export function insertBounce(tables: Tables, jobSeq: number, row: NewMessageRow | null): CarrierName[] {
+  if (row === null || !tables.jobs.bounced(jobSeq, row.id)) return [];
+  return insertMessage(tables, row) ?? [];
 }

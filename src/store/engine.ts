@@ -10,7 +10,7 @@ import { StoreError } from "../base/errors.ts";
 import { ROW_BYTES } from "./checkpoint.ts";
 import type { CarrierName, JobAction, JobFilter, MessageFilter, QueueCount } from "./types.ts";
 import type { Tables } from "./connection.ts";
-import { applyEffects, insertMessage } from "./effects.ts";
+import { applyEffects, insertBounce, insertMessage } from "./effects.ts";
 import { OutboundEngine } from "./engine_outbound.ts";
 import { foldAddress } from "./folded_address.ts";
 import { type JobQuery, jobQuery } from "./job_query.ts";
@@ -128,7 +128,7 @@ export class Engine extends OutboundEngine implements Verbs {
         const seq = tables.jobs.settle(jobId, row);
         if (seq === null) return [];
         if (row.attempt) tables.attempts.insert(seq, row.attempt);
-        return applyEffects(tables, row.effects);
+        return [...applyEffects(tables, row.effects), ...insertBounce(tables, seq, row.bounce)];
       },
       committed: (carriers) => {
         this.claims.remove(jobId);

@@ -4,7 +4,15 @@
  */
 
 import { foldAddress } from "./folded_address.ts";
-import type { AttemptRow, EffectsRow, JobRow, NewJobRow, SettleRow, SuppressionRow } from "./rows.ts";
+import type {
+  AttemptRow,
+  EffectsRow,
+  JobRow,
+  NewJobRow,
+  NewMessageRow,
+  SettleRow,
+  SuppressionRow,
+} from "./rows.ts";
 import type {
   AttemptRecord,
   Effects,
@@ -56,6 +64,7 @@ export function jobRecord(row: JobRow): JobRecord {
     lastAttemptAt: row.last_attempt_at,
     lastCode: row.last_code,
     lastError: row.last_error,
+    bounceId: row.bounce,
   };
 }
 
@@ -73,7 +82,10 @@ export function effectsRow(effects: Effects | undefined): EffectsRow | null {
   };
 }
 
-export function settleRow(settlement: Exclude<Settlement, { kind: "released" }>): SettleRow {
+export function settleRow(
+  settlement: Exclude<Settlement, { kind: "released" }>,
+  bounce: NewMessageRow | null,
+): SettleRow {
   const { kind, at, code, attempt, effects } = settlement;
   const state: JobState = kind === "deferred" ? "pending" : kind;
   return {
@@ -84,6 +96,7 @@ export function settleRow(settlement: Exclude<Settlement, { kind: "released" }>)
     due_at: kind === "deferred" ? settlement.dueAt : null,
     attempt: attempt ? attemptRow(attempt) : null,
     effects: effectsRow(effects),
+    bounce,
   };
 }
 

@@ -11,7 +11,7 @@ import { all, first, run } from "./sql.ts";
 
 export const JOB_COLUMNS = `j.seq, j.id, j.carrier, j.lane, j.event, j.destination, m.id AS message_id,
   j.recipients, j.state, j.attempts, j.created_at, j.due_at, j.expires_at, j.last_attempt_at, j.last_code,
-  j.last_error`;
+  j.last_error, (SELECT b.message_id FROM bounces b WHERE b.job_seq = j.seq) AS bounce`;
 export const JOBS_JOINED = "jobs j JOIN messages m ON m.seq = j.message_seq";
 
 /** The states an action applies to. */
@@ -53,6 +53,7 @@ function prepare(db: DatabaseSync) {
         WHERE id = ?6 AND state = 'pending' AND NOT (last_attempt_at IS ?3 AND due_at IS ?2)
         RETURNING seq`,
     ),
+    bounce: db.prepare("INSERT INTO bounces (job_seq, message_id) VALUES (?, ?) ON CONFLICT DO NOTHING"),
     setState: db.prepare("UPDATE jobs SET state = ? WHERE id = ? AND state = ?"),
     // A job whose time was up gets its whole lifetime again, else it would die of the first failure.
     makeDue: db.prepare(
@@ -116,6 +117,11 @@ export class Jobs {
   settle(jobId: string, row: SettleRow): number | null {
     const { state, due_at, at, code, error } = row;
     return first<{ seq: number }>(this.#sql.settle, state, due_at, at, code, error, jobId)?.seq ?? null;
+  }
+
+  /** Notes which message is the job's bounce; false when it has one, whatever became of that. */
+  bounced(jobSeq: number, messageId: string): boolean {
+    return run(this.#sql.bounce, jobSeq, messageId) === 1;
   }
 
   /** Gives a job up; false when its state is another one by now. */

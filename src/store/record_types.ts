@@ -256,6 +256,8 @@ export interface JobRecord {
   lastCode: number | null;
   /** One safe line about the last attempt. */
   lastError: string | null;
+  /** The mail of ours that told the sender of the receiver's refusal; it may be gone by now. */
+  bounceId: string | null;
 }
 
 /** A job handed to a carrier, with what it needs, so that an attempt costs no further look-up when the mail is small. */
@@ -273,6 +275,8 @@ export interface ClaimedJob extends JobRecord {
 export interface Told {
   effects?: Effects | undefined;
   attempt?: AttemptRecord | undefined;
+  /** Tells the sender; left out where the job has one already. Its body is in memory. */
+  bounce?: NewMessage | undefined;
 }
 
 export type Settlement =

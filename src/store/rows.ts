@@ -113,6 +113,7 @@ export interface SettleRow {
   due_at: number | null;
   attempt: AttemptRow | null;
   effects: EffectsRow | null;
+  bounce: NewMessageRow | null;
 }
 
 export interface JobRow extends NewJobRow {
@@ -123,6 +124,7 @@ export interface JobRow extends NewJobRow {
   last_attempt_at: number | null;
   last_code: number | null;
   last_error: string | null;
+  bounce: string | null;
 }
 
 /** All that an attempt needs, in one answer from the store's thread. */

@@ -7,7 +7,7 @@
 import { newId } from "../base/id.ts";
 import { page, rowQuery } from "./cursor.ts";
 import { jobRecord, newJobRow, settleRow } from "./job_records.ts";
-import { claimedJob, domainRecord, messageRecord, rawMessage } from "./records.ts";
+import { claimedJob, domainRecord, messageRecord, newMessageRow, rawMessage } from "./records.ts";
 import type { PrunePlace } from "./rows.ts";
 import { Spool } from "./spool.ts";
 import type {
@@ -82,7 +82,9 @@ export class Vault extends OutboundVault implements Store {
   }
 
   settle(jobId: string, settlement: Settlement): Promise<void> {
-    return this.call("settle", jobId, settlement.kind === "released" ? null : settleRow(settlement));
+    if (settlement.kind === "released") return this.call("settle", jobId, null);
+    const bounce = settlement.bounce ? newMessageRow(settlement.bounce, null) : null;
+    return this.call("settle", jobId, settleRow(settlement, bounce));
   }
 
   async listJobs(filter: JobFilter, query: PageQuery): Promise<Page<JobRecord>> {

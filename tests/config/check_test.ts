@@ -105,7 +105,7 @@ test("check() refuses receivers that delivery would refuse, and warns about clea
   assertNotMatch(JSON.stringify(user), /s3cr3t/);
 });
 
-test("check() finds routes that never match and routes that wait for bounces", () => {
+test("check() finds routes that never match and routes that can never bounce", () => {
   const routes = (matches: string[]) =>
     "routes:\n" + matches.map((match) => `  - {match: "${match}", url: "https://x.example/"}\n`).join("");
   assertStringIncludes(about("routes[1].match", routes(["*", "a@b.example"])).warning!, "routes[0] (*)");
@@ -115,7 +115,11 @@ test("check() finds routes that never match and routes that wait for bounces", (
   );
   assertEquals(about("routes[1].match", routes(["a@b.example", "*@b.example"])).warning, undefined);
   const bounce = 'routes: [{match: "*", url: "https://x.example/", on_reject: bounce}]\n';
-  assertStringIncludes(about("routes[0].on_reject", bounce).warning!, "means drop");
+  const bounces = (keys: string) => about("routes[0].on_reject", bounce + keys).warning;
+  assertEquals(bounces(""), undefined);
+  assertEquals(bounces("spf_enabled: false\n"), undefined);
+  assertStringIncludes(bounces("spf_enabled: false\ndmarc_enabled: false\n")!, "means drop");
+  assertStringIncludes(bounces("spf_enabled: false\ndkim_enabled: false\n")!, "means drop");
   const own = 'routes: [{match: "*", url: "http://10.0.0.1/"}]\n';
   assertStringIncludes(about("routes[0].url", own).problem!, "private");
 });

@@ -61,3 +61,11 @@ test("A store that fails leaves the caller to try again", () =>
     store.failing = null;
     assertEquals(await flow.cancel(id), 1);
   }));
+
+test("A bounce of ours is dropped without a word: no app sent it", () =>
+  withWorld(async ({ send, store, flow }) => {
+    const { id } = queued(await send());
+    store.messages.get(id)!.mailFrom = "";
+    assertEquals(await flow.drop({ messageId: id }, false), 1);
+    assertEquals(store.events.filter(({ type }) => type === "mail.dropped"), []);
+  }));

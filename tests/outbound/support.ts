@@ -165,6 +165,7 @@ export class FakeStore {
         lastAttemptAt: null,
         lastCode: null,
         lastError: null,
+        bounceId: null,
       });
     }
     if (message.effects) await this.addEffects(message.effects);

@@ -3,7 +3,7 @@
 import { assert, assertEquals } from "@std/assert";
 import type { AttemptRecord, Effects, Settlement } from "../../src/store/types.ts";
 import type { Vault } from "../../src/store/mod.ts";
-import { newEvent, newMessage, newOutbound, smtpJob, suppression, T0, testBoth } from "./support.ts";
+import { newEvent, newJob, newMessage, newOutbound, smtpJob, suppression, T0, testBoth } from "./support.ts";
 
 function attempt(overrides: Partial<AttemptRecord> = {}): AttemptRecord {
   return {
@@ -232,4 +232,38 @@ testBoth("jobs are found by event, recipient, domain and age", async (store) => 
   assertEquals(await store.actOnJobs("hold", { recipient: "*@there.test", event: "a" }, T0, false), 2);
   assertEquals(await store.actOnJobs("drop", { createdBefore: T0 + 1 }, T0, false), 3);
   assert((await found({ state: "pending" })).every((address) => address === "late@there.test"));
+});
+
+testBoth("a bounce is stored with its job's end, once for each job, replays and all", async (store) => {
+  const job = newJob();
+  const mail = newMessage({ jobs: [job] });
+  await store.addMessage(mail);
+  const dead = (at: number) => {
+    const bounce = newOutbound(["ann@example.com"], { mailFrom: "", receivedAt: T0 });
+    return { kind: "dead" as const, at, code: 422, error: "no", bounce };
+  };
+  const calls: string[] = [];
+  store.onJobs = (carrier) => calls.push(carrier);
+  assertEquals((await store.claim("webhook", "*", T0, 9))[0]?.bounceId, null);
+  const first = dead(T0);
+  await Promise.all([store.settle(job.id, first), store.settle(job.id, first)]);
+  assertEquals(calls.splice(0), ["smtp"]);
+  // The bounce may be gone long before its cause is replayed.
+  await store.settle(first.bounce.jobs[0]!.id, { kind: "delivered", at: T0, code: 250 });
+  assertEquals(await store.prune(T0 + 1, 9), 1);
+  const replays = [
+    () => store.replay(mail.id, [job]),
+    () => store.actOnJobs("retry", { ids: [job.id] }, T0, false),
+  ];
+  for (const [i, replay] of replays.entries()) {
+    assertEquals(await replay(), 1);
+    assertEquals((await store.claim("webhook", "*", T0, 9))[0]?.bounceId, first.bounce.id);
+    await store.settle(job.id, dead(T0 + 1 + i));
+  }
+  const jobs = (await store.listJobs({}, { limit: 9 })).items;
+  assertEquals(jobs.map(({ id, state, bounceId }) => [id, state, bounceId]), [
+    [job.id, "dead", first.bounce.id],
+  ]);
+  assertEquals((await store.listMessages({}, { limit: 9 })).items.map(({ id }) => id), [mail.id]);
+  assertEquals(await eventTypes(store), ["mail.received"]);
 });

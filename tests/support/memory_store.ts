@@ -85,6 +85,7 @@ export function jobOf(values: Partial<ClaimedJob> = {}): ClaimedJob {
     lastAttemptAt: null,
     lastCode: null,
     lastError: null,
+    bounceId: null,
     message: messageOf(),
     raw: rawOf("Subject: Hello\n\nHi\n"),
     details: null,

@@ -18,7 +18,7 @@ import type { Config } from "../../config/schema.ts";
 import type { RouteConfig } from "../../events/jobs.ts";
 import { parseMailbox } from "../../mail/address.ts";
 import { verpAddress } from "../../mail/verp.ts";
-import type { ClaimedJob, Effects, Store } from "../../store/types.ts";
+import type { ClaimedJob, Effects, MessageRecord, Store } from "../../store/types.ts";
 import type { Carrier, Ending, Outcome } from "../carrier.ts";
 import { endedBy } from "../ended_by.ts";
 import { JITTER } from "../schedule.ts";
@@ -163,15 +163,21 @@ class SmtpCarrier implements Carrier {
     if (facts.problem !== null) {
       return { code: 554, enhanced: "5.6.0", text: `Message can't be sent: ${facts.problem}` };
     }
-    const { messageId, message } = job;
+    const { message } = job;
     const index = message.recipients.indexOf(recipient);
     if (index < 0) throw new Error("Cannot send: the job's recipient is none of its message's");
-    const from = parseMailbox(message.mailFrom, { smtpUtf8: true });
-    if ("problem" in from) throw new Error("Cannot send: the message's sender is no address");
-    const sender = verpAddress(this.#deps.verpKey, { messageId, index }, from.domain);
+    const sender = this.#senderOf(message, index);
     // deno-lint-ignore no-control-regex -- the point is to find what is not ASCII
     const smtpUtf8 = facts.utf8Header || !/^[\x00-\x7f]*$/.test(sender + to.address);
     return { sender, recipient: to.address, source: job.raw, facts, smtpUtf8 };
+  }
+
+  /** The null reverse-path of a bounce stays what it is: nothing shall come back about it (RFC 5321 4.5.5). */
+  #senderOf({ id, mailFrom }: MessageRecord, index: number): string {
+    if (mailFrom === "") return "";
+    const from = parseMailbox(mailFrom, { smtpUtf8: true });
+    if ("problem" in from) throw new Error("Cannot send: the message's sender is no address");
+    return verpAddress(this.#deps.verpKey, { messageId: id, index }, from.domain);
   }
 
   #factsOf(job: ClaimedJob): Promise<ContentFacts> {

@@ -1,6 +1,7 @@
 /**
  * What is committed with the end of an attempt: the event that tells the app, and a suppression where the address
- * itself was refused for good. A mail that ran out of time is dropped ("expired"), not bounced: nobody refused it.
+ * itself was refused for good. Of a bounce that we send nobody hears: no app sent it, and its own failure ends there.
+ * A mail that ran out of time is dropped ("expired"), not bounced: nobody refused it.
  */
 
 import { outboundEvent, type OutboundEventName } from "../../events/outbound.ts";
@@ -18,6 +19,7 @@ export function effectsOf(
   outcome: Outcome | null,
   config: RouteConfig,
 ): Effects {
+  if (job.message.mailFrom === "") return { events: [], suppressions: [] };
   const recipient = job.recipients[0] ?? job.destination;
   const details: EventDetails = {
     recipient,

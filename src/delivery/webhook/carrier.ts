@@ -5,7 +5,8 @@
  *
  * Failure rules: what the receiver or the network does becomes an Outcome (answer.ts). A payload that can't be
  * built is built once more without parsing, because a mail that kills its parser is owed all the same; if that
- * fails too (the message can't be read), it is thrown, and the engine defers without blaming the receiver.
+ * fails too (the message can't be read), it is thrown, and the engine defers without blaming the receiver. A final no
+ * whose bounce can't be made (the store, a key) is not final yet: the receiver is asked again, under the same id.
  */
 
 import type { Clock } from "../../base/clock.ts";
@@ -15,7 +16,7 @@ import type { Config } from "../../config/schema.ts";
 import { routesOf } from "../../events/jobs.ts";
 import { outboundPayload } from "../../events/outbound.ts";
 import type { PayloadInput } from "../../events/types.ts";
-import type { ClaimedJob } from "../../store/types.ts";
+import type { ClaimedJob, NewMessage } from "../../store/types.ts";
 import type { Carrier, Outcome } from "../carrier.ts";
 import { Egress, EgressError } from "../egress/mod.ts";
 import { endedBy } from "../ended_by.ts";
@@ -43,6 +44,8 @@ export interface WebhookDeps {
   lookupHost: (name: string) => Promise<string[]>;
   /** Builds the body, off the main thread. May reject; the signal ends it early. */
   buildPayload: (input: PayloadInput, signal?: AbortSignal) => Promise<Uint8Array>;
+  /** The mail that tells the sender of a final no, null where none is to. May reject. None is made when absent. */
+  bounce?: ((job: ClaimedJob) => Promise<NewMessage | null>) | undefined;
   /** Base of the URLs in payloads, without a trailing slash. */
   baseUrl: () => string;
   /** Hex key of the signed URLs. */
@@ -74,6 +77,8 @@ export function createWebhookCarrier(deps: WebhookDeps): Carrier {
   return new WebhookCarrier(deps);
 }
 
+type Refused = Extract<Outcome, { kind: "failed" }>;
+
 const aborted = () => new Error("aborted");
 
 class WebhookCarrier implements Carrier {
@@ -103,7 +108,8 @@ class WebhookCarrier implements Carrier {
     if (!url) return { kind: "deferred", code: null, error: "Cannot deliver: the URL is not valid" };
     if (secrets.length === 0) throw new Error("Cannot sign: there is no webhook secret");
     const body = await this.#build(job, signal);
-    return await this.#deliver(job, url, secrets as string[], body, signal);
+    const outcome = await this.#deliver(job, url, secrets as string[], body, signal);
+    return outcome.kind === "failed" ? await this.#refused(job, outcome, signal) : outcome;
   }
 
   async close(): Promise<void> {
@@ -136,6 +142,20 @@ class WebhookCarrier implements Carrier {
       });
       const unparsed = { ...input, skipParse: true };
       return await endedBy(signal, this.#deps.buildPayload(unparsed, signal), aborted);
+    }
+  }
+
+  async #refused(job: ClaimedJob, outcome: Refused, signal: AbortSignal): Promise<Outcome> {
+    const { bounce, log } = this.#deps;
+    if (!bounce) return outcome;
+    try {
+      const made = await endedBy(signal, bounce(job), aborted);
+      return made ? { ...outcome, bounce: made } : outcome;
+    } catch (error) {
+      const fields = { job_id: job.id, message_id: job.messageId, error: messageOf(error) };
+      if (!signal.aborted) log.warn("Cannot make a bounce", fields);
+      const text = `Receiver answered ${outcome.code}, and its bounce could not be made`;
+      return { kind: "deferred", code: outcome.code, error: text, alive: true };
     }
   }
 

@@ -239,3 +239,18 @@ test("The smarthost takes all mail, and what it says to the connection is never 
     assertEquals(carrier.endpointOf("any.example", ""), "any.example");
   });
 });
+
+test("A bounce goes out from nobody, and nobody hears what became of it", async () => {
+  const [mx] = await startFarm({
+    on: (line) => line.startsWith("RCPT") ? "550 5.1.1 No such user" : undefined,
+  });
+  await withWorld({ servers: [mx!] }, async ({ carrier, send }) => {
+    const job = mailJob();
+    const bounce = { ...job, message: { ...job.message, mailFrom: "" } };
+    const outcome = await send(bounce);
+    assertEquals([outcome.kind, mx!.lines[1]], ["failed", `MAIL FROM:<> SIZE=${crlf(MESSAGE).length}`]);
+    const dead = { kind: "dead" as const, at: 0, code: 550, error: "no" };
+    assertEquals(carrier.effectsOf!(bounce, dead, outcome), { events: [], suppressions: [] });
+    assertEquals(carrier.effectsOf!(job, dead, outcome).events.length, 1);
+  });
+});

@@ -17,6 +17,7 @@ import {
 } from "../../../src/delivery/webhook/carrier.ts";
 import { buildPayload } from "../../../src/events/payload.ts";
 import { jobOf } from "../../support/memory_store.ts";
+import { newOutbound } from "../../store/support.ts";
 import { test } from "../../support/test.ts";
 
 const SECRET = "whsec_" + btoa("0123456789abcdef0123456789abcdef");
@@ -341,3 +342,31 @@ test("A destination that is no URL is deferred", () =>
     const outcome = await carrier.attempt(jobOf({ destination: "nowhere" }), live);
     assertEquals(outcome.kind, "deferred");
   }));
+
+test("A final no brings its bounce along; one that can't be made is no final no", async () => {
+  const bounced = newOutbound(["alice@sender.example"]);
+  let asked = 0;
+  const bounce = () =>
+    ++asked === 2 ? Promise.reject(new Error("disk")) : Promise.resolve(asked > 2 ? null : bounced);
+  await withCarrier({ deps: { bounce } }, async (carrier, receiver) => {
+    receiver.answerWith(() => ({ status: 422 }));
+    const outcomes = [];
+    for (let i = 0; i < 3; i++) outcomes.push(await carrier.attempt(jobOf(), live));
+    const error = "Receiver answered 422, which is final";
+    assertEquals(outcomes, [
+      { kind: "failed", code: 422, error, bounce: bounced },
+      {
+        kind: "deferred",
+        code: 422,
+        error: "Receiver answered 422, and its bounce could not be made",
+        alive: true,
+      },
+      { kind: "failed", code: 422, error },
+    ]);
+    for (const status of [200, 500]) {
+      receiver.answerWith(() => ({ status }));
+      await carrier.attempt(jobOf(), live);
+    }
+    assertEquals(asked, 3);
+  });
+});

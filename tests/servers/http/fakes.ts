@@ -86,6 +86,7 @@ export const job: JobRecord = {
   lastAttemptAt: STARTED_AT + 10,
   lastCode: 410,
   lastError: "gone",
+  bounceId: null,
 };
 
 /** Takes mail for example.com and keeps what it got. */
