@@ -1,16 +1,16 @@
-/** Metrics that must be looked up rather than counted: queue, disk. Refreshed on a timer, never by a scrape. */
+/** Metrics that must be looked up rather than counted: queue, stored mail, disk. Refreshed on a timer, never by a scrape. */
 
 import { type Clock, every, type Timer } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import type { Metrics } from "../base/metrics.ts";
-import type { Store } from "../store/types.ts";
+import type { Vault } from "../store/mod.ts";
 
 const REFRESH_MS = 5000;
 const STATES = ["pending", "held", "dead"] as const;
 
 export interface GaugeDeps {
-  store: Pick<Store, "countQueue" | "freeBytes">;
+  store: Pick<Vault, "countQueue" | "freeBytes" | "storedBytes">;
   metrics: Metrics;
   clock: Clock;
   log: Logger;
@@ -26,6 +26,7 @@ async function refresh({ store, metrics, clock }: GaugeDeps): Promise<void> {
   const oldest = Math.min(...owed.map((c) => c.oldestAt ?? Infinity));
   const ageMs = Number.isFinite(oldest) ? Math.max(0, clock.now() - oldest) : 0;
   metrics.queueOldest.set({ carrier: "webhook" }, ageMs / 1000);
+  metrics.storedBytes.set(await store.storedBytes());
   metrics.diskFreeBytes.set(await store.freeBytes());
 }
 

@@ -23,6 +23,7 @@ test("gauges show the queue, its age and the disk, and a failing store keeps the
         ];
       },
       freeBytes: async () => 4242,
+      storedBytes: async () => 2121,
     },
     metrics,
     clock,
@@ -33,6 +34,7 @@ test("gauges show the queue, its age and the disk, and a failing store keeps the
   assertEquals(await valueOf(text, 'gomail_queue_jobs{carrier="webhook",state="pending"}'), 3);
   assertEquals(await valueOf(text, 'gomail_queue_oldest_seconds{carrier="webhook"}'), 90);
   assertEquals(await valueOf(text, "gomail_disk_free_bytes"), 4242);
+  assertEquals(await valueOf(text, "gomail_stored_bytes"), 2121);
   broken = true;
   await clock.advance(5_000);
   const later = await metrics.registry.metrics();
