@@ -5,6 +5,7 @@ import { type Check, runChecks, type Subject } from "../../src/cli/doctor/check.
 import { VERSION } from "../../src/base/version.ts";
 import { hasProgram } from "../support/program.ts";
 import { withDaemon } from "../support/harness.ts";
+import { canMount, Tmpfs } from "../support/tmpfs.ts";
 import { TEST_TOKEN } from "../support/daemon_process.ts";
 import { test, testIf } from "../support/test.ts";
 import {
@@ -21,6 +22,7 @@ import {
 import { type Asked, gomail, withDaemon as withFakeDaemon } from "./support.ts";
 
 const DAY_MS = 86_400_000;
+const NO_ANSWER = "Cannot talk to the daemon: no answer within 4 s";
 const CHECKS = (
   "config disk files clock ports certificate daemon queue receiver port25 hostname dns mta_sts blocklists"
 ).split(" ");
@@ -325,7 +327,7 @@ test("a check that hangs or breaks is a finding, and costs nobody else's", async
     { name: "breaks", run: () => Promise.reject(new Error("broken")) },
     { name: "works", run: async (_, say) => say.ok("one", "fine") },
   ];
-  const found = await runChecks(checks, {} as Subject, over, 5);
+  const found = await runChecks(checks, {} as Subject, over, { timeMs: 5, beginMs: 1000, atOnceMax: 8 });
   assertEquals(found.map(({ check, summary }) => `${check}: ${summary}`), [
     "hangs: before",
     "hangs: did not end within 0.005 s",
@@ -334,3 +336,60 @@ test("a check that hangs or breaks is a finding, and costs nobody else's", async
   ]);
   assert(over.signal.aborted);
 });
+
+test("checks run a few at once, and those that there is no time for are told as not known", async () => {
+  let [running, most] = [0, 0];
+  const checks = Array.from({ length: 12 }, (_, i): Check => ({
+    name: `c${i}`,
+    async run(_, say) {
+      most = Math.max(most, ++running);
+      await new Promise((resolve) => setTimeout(resolve, 60));
+      running--;
+      say.ok("one", "fine");
+    },
+  }));
+  const limits = { timeMs: 1000, beginMs: 50, atOnceMax: 4 };
+  const found = await runChecks(checks, {} as Subject, new AbortController(), limits);
+  assertEquals(most, 4);
+  assertEquals(found.map(({ id, status }) => `${id} ${status}`), [
+    ...checks.slice(0, 4).map(({ name }) => `${name}.one ok`),
+    ...checks.slice(4).map(({ name }) => `${name}.ended unknown`),
+  ]);
+});
+
+test("doctor ends in time with a daemon that takes questions and never answers", () =>
+  withHost((host) => {
+    const answered = Promise.withResolvers<Response>();
+    return withFakeDaemon(() => answered.promise, async ({ socket }) => {
+      await host.configure(`control_socket: ${socket}`);
+      const beganMs = performance.now();
+      const found = await host.findings();
+      const seconds = (performance.now() - beganMs) / 1000;
+      assert(seconds < 15, `${seconds} s`);
+      assertEquals(found.find(({ id }) => id === "daemon.answers")?.summary, NO_ANSWER);
+      const asked = found.filter(({ check }) => ["queue", "receiver"].includes(check));
+      assertEquals([...new Set(asked.map(({ status }) => status))], ["skipped"]);
+      answered.resolve(new Response());
+    });
+  }));
+
+testIf(
+  await canMount(),
+  "no mounts",
+  "doctor finds a disk that is full, or has no room for more files",
+  () =>
+    withHost(async (host) => {
+      const disk = await Tmpfs.mount(`${host.dir}/data`, "8m,nr_inodes=100");
+      try {
+        const found = await host.findings("disk");
+        assertMatch(brief(found).join("\n"), /^problem: \d+ inodes free at .*: large mail is refused/m);
+        await disk.fill();
+        assertMatch(
+          brief(await host.findings("disk"))[0]!,
+          /^problem: Cannot write .*: the disk takes no files/,
+        );
+      } finally {
+        await disk.unmount();
+      }
+    }),
+);

@@ -16,15 +16,18 @@ import type { Invocation } from "../command.ts";
 import type { DaemonAnswer } from "./health.ts";
 import type { ReceiverAnswer } from "./samples.ts";
 
-/** Of one check. */
-export const CHECK_MS_MAX = 5000;
+export interface RunLimits {
+  /** Of one check. */
+  timeMs: number;
+  /** When no further check is begun: the last ones still end within the 30 s that are promised. */
+  beginMs: number;
+  /** Each asks little, yet a host with many domains has many. */
+  atOnceMax: number;
+}
+
+const LIMITS: RunLimits = { timeMs: 5000, beginMs: 20_000, atOnceMax: 24 };
 /** Of one question within a check, so that its answer's absence is told by the check itself. */
 export const ASK_MS_MAX = 4000;
-/** When no further check is begun: the last ones still end within the 30 s that are promised. */
-const BEGIN_MS_MAX = 20_000;
-/** Each asks little, yet a host with many domains has many. */
-const AT_ONCE_MAX = 24;
-
 /** `unknown`: nobody could tell. `skipped`: nobody was asked, or there is nothing to ask about. */
 export type Status = "ok" | "notice" | "problem" | "unknown" | "skipped";
 
@@ -150,12 +153,11 @@ export async function runChecks(
   checks: readonly Check[],
   subject: Subject,
   over: AbortController,
-  timeMs = CHECK_MS_MAX,
-  atOnceMax = AT_ONCE_MAX,
+  { timeMs, beginMs, atOnceMax } = LIMITS,
 ): Promise<Finding[]> {
   const beganMs = performance.now();
   const run = (check: Check) => {
-    const isLate = performance.now() - beganMs > BEGIN_MS_MAX;
+    const isLate = performance.now() - beganMs > beginMs;
     return runOne(isLate ? { name: check.name, run: notBegun } : check, subject, timeMs, over.signal);
   };
   try {

@@ -34,6 +34,12 @@ export function newSubject(invocation: Invocation, wishes: Wishes, signal: Abort
   const loaded = withChecks(load(loadInput(invocation)), invocation.io);
   const config = loaded.ok ? loaded.config : { ...configOf(), ...loaded.partial };
   const clock = clockOf(invocation);
+  const daemon = askDaemon(invocation, signal);
+  const sample = async (): Promise<ReceiverAnswer> => {
+    const answer = await daemon;
+    if (answer.health === null) return { items: null, reason: answer.reason };
+    return await sendSamples(invocation, "wrong", signal);
+  };
   let receivers: Promise<ReceiverAnswer> | null = null;
   return {
     invocation,
@@ -44,8 +50,8 @@ export function newSubject(invocation: Invocation, wishes: Wishes, signal: Abort
     wishes,
     clock,
     resolver: newResolver(config, clock),
-    daemon: askDaemon(invocation, AbortSignal.any([signal, AbortSignal.timeout(ASK_MS_MAX)])),
-    receivers: () => receivers ??= sendSamples(invocation, "wrong", signal),
+    daemon,
+    receivers: () => receivers ??= sample(),
   };
 }
 
