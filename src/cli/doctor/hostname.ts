@@ -10,9 +10,9 @@ import { exitOf } from "../../outbound/domain_check.ts";
 import { checkPtr } from "../../outbound/domain_check_host.ts";
 import { exitAddresses } from "../../outbound/domain_check_subject.ts";
 import { zoneLine } from "../zone_file.ts";
-import type { Check, Say, Subject } from "./check.ts";
+import { type Check, type Say, sideBySide, type Subject } from "./check.ts";
 
-const AGAIN = "`gomail doctor --only hostname` tries again; `resolvectl status` shows the name servers";
+const SERVERS = "`resolvectl status` shows the name servers; others can be named in dns_servers";
 
 /** Where mail leaves from, for those who look at it. */
 export function exitSubject({ config, hostname, resolver }: Subject) {
@@ -60,14 +60,14 @@ export async function orUnknown(topic: string, say: Say, work: Promise<void>): P
     await work;
   } catch (error) {
     if (!(error instanceof NoAnswer)) throw error;
-    say.unknown(topic, error.message, AGAIN);
+    say.unknown(topic, error.message, SERVERS);
   }
 }
 
 export const hostnameCheck: Check = {
   name: "hostname",
   async run(subject, say) {
-    await orUnknown("helo", say, checkName(subject, say));
-    await orUnknown("ptr", say, checkReverse(subject, say));
+    const looks = [["helo", checkName], ["ptr", checkReverse]] as const;
+    await sideBySide(looks, say, ([topic, look], say) => orUnknown(topic, say, look(subject, say)));
   },
 };

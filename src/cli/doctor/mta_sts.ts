@@ -12,11 +12,14 @@ import { Egress } from "../../delivery/egress/mod.ts";
 import { fetchStsPolicy } from "../../delivery/smtp/mta_sts.ts";
 import { parseStsPolicy, stsIdOf, stsMatches, type StsPolicy } from "../../delivery/smtp/sts_policy.ts";
 import { dnsFacts } from "../../outbound/dns_facts.ts";
-import { ASK_MS_MAX, type Check, type Say, type Subject } from "./check.ts";
+import type { Check, Say, Subject } from "./check.ts";
 import { orUnknown } from "./hostname.ts";
 
 /** Shorter, and a sender that saw us yesterday has forgotten it (3.2 speaks of weeks). */
 const AGE_MS_MIN = 86_400_000;
+
+/** DNS comes before it, and after. */
+const FETCH_MS_MAX = 2500;
 
 /** In tests the web server has another port, and nobody's certificate. */
 export interface PolicyServer {
@@ -78,7 +81,14 @@ async function look(subject: Subject, domain: string, server: PolicyServer, say:
   const egress = new Egress({ lookupHost, clock, allowedBy, ...(server.ca && { ca: server.ca }) });
   try {
     const allowPrivate = config.outbound_allow_private;
-    const deps = { egress, clock, allowPrivate, httpsPort: server.httpsPort, timeoutMs: ASK_MS_MAX, signal };
+    const deps = {
+      egress,
+      clock,
+      allowPrivate,
+      httpsPort: server.httpsPort,
+      timeoutMs: FETCH_MS_MAX,
+      signal,
+    };
     const text = await fetchStsPolicy(deps, domain);
     const policy = text.ok ? parseStsPolicy(text.value) : text.value;
     if (typeof policy !== "string") return judge(policy, domain, await mxOf(dns, domain), config, say);

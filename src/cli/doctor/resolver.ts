@@ -3,8 +3,10 @@
 import type { Clock } from "../../base/clock.ts";
 import { createResolver, type Resolver } from "../../base/resolver.ts";
 import type { Config } from "../../config/schema.ts";
-import { ASK_MS_MAX } from "./check.ts";
+
+/** A check asks two or three questions one after the other, and has 5 s. */
+const QUESTION_MS_MAX = 2000;
 
 export function newResolver({ dns_servers: servers, dns_timeout }: Config, clock: Clock): Resolver {
-  return createResolver({ servers, timeoutMs: Math.min(dns_timeout, ASK_MS_MAX), clock });
+  return createResolver({ servers, timeoutMs: Math.min(dns_timeout, QUESTION_MS_MAX), clock });
 }
