@@ -77,7 +77,9 @@ const CALLS_OUT: Record<string, string> = {
   "src/cli/demo/receiver.ts": "nobody: it only listens, with node:https where it is asked to",
   "src/cli/demo/smtp_client.ts": "the demo's own daemon, on loopback",
   "src/cli/demo/zone_server.ts": "nobody: a name server answers over the datagram socket it is asked on",
-  "src/cli/doctor/port_holder.ts": "whoever holds a port or a path that the configuration says is ours",
+  "src/cli/doctor/port_holder.ts":
+    "whoever holds a port or a path that the configuration says is ours, and the mail host that port25.ts names",
+  "src/cli/doctor/sntp.ts": "the time server that --ntp names",
   "src/daemon/service_manager.ts": "systemd's notify socket, a path",
   "src/delivery/egress/connections.ts": "the door itself: addresses that its guard has checked",
   "src/delivery/egress/exchange.ts": "the door itself: over those connections",

@@ -314,6 +314,30 @@ function storage(m: Metrics, q: Queries): Row {
           { expr: q.value(m.diskReserveBytes), legend: "reserve {{instance}}" },
         ],
       }),
+      chart({
+        title: "Stored mail",
+        description: "Size, and by how much it exceeds retention_bytes: what is owed is never deleted",
+        unit: "bytes",
+        queries: [
+          { expr: q.value(m.storedBytes), legend: "stored {{instance}}" },
+          { expr: q.value(m.retentionExcess), legend: "over the limit {{instance}}" },
+        ],
+      }),
+      chart({
+        title: "Retention",
+        description: "Messages deleted, by reason, and those older than retention_age that are still owed",
+        unit: "short",
+        queries: [
+          { expr: q.rate(m.retentionDeleted, { by: ["reason"] }), legend: "deleted per second: {{reason}}" },
+          { expr: q.value(m.retentionOwed), legend: "old and owed {{instance}}" },
+        ],
+      }),
+      stat({
+        title: "Last round of retention",
+        description: "Once an hour; 1970 before the first",
+        unit: "dateTimeAsIso",
+        queries: [{ expr: `${q.value(m.retentionLastEnd)} * 1000`, legend: "{{instance}}" }],
+      }),
       stat({
         title: "Last backup",
         description: "1970 where none was ever made",

@@ -35,6 +35,7 @@ export const GRANTS: readonly Grant[] = [
       ...CONFIG_PLACES,
       "/etc/resolv.conf", // The name servers.
       "/etc/hosts",
+      "/run/systemd/timesync", // Whether the clock is kept, for `doctor`.
     ],
     why: "Its own places, its configuration, and what name resolution and TLS need.",
   },

@@ -66,6 +66,7 @@ export function createMetrics() {
         "carrier",
       ],
     ),
+    ...retentionMetrics(counter, gauge),
     diskFreeBytes: gauge("disk_free_bytes", "Bytes free on the data directory's file system"),
     lastBackup: gauge("last_backup_timestamp_seconds", "When the last backup was made; 0 for never"),
     diskReserveBytes: gauge("disk_reserve_bytes", "With less than this free, new mail gets 452"),
@@ -97,6 +98,7 @@ function beginAtZero(metrics: Omit<Metrics, "registry">): void {
   for (const reason of ["banned", "per_ip", "total", "throttle"]) {
     metrics.connectionsRejected.inc({ reason }, 0);
   }
+  for (const reason of ["age", "bytes"]) metrics.retentionDeleted.inc({ reason }, 0);
   for (const version of ["TLSv1.2", "TLSv1.3"]) metrics.tlsConnections.inc({ version }, 0);
   for (const outcome of ["made", ...NO_BOUNCE]) metrics.bounces.inc({ outcome }, 0);
   for (const operation of ["read", "write", "delete"]) {
@@ -177,6 +179,25 @@ function mailMetrics(counter: CounterOf, histogram: HistogramOf) {
       fail: counter("dmarc_fail_total", "DMARC fail"),
       none: counter("dmarc_none_total", "Mails without a DMARC result"),
     },
+  };
+}
+
+function retentionMetrics(counter: CounterOf, gauge: GaugeOf) {
+  return {
+    storedBytes: gauge("stored_bytes", "Size of the stored messages, which retention_bytes limits"),
+    retentionDeleted: counter("retention_deleted_total", "Messages that retention deleted", ["reason"]),
+    retentionOwed: gauge(
+      "retention_owed_messages",
+      "Messages older than retention_age that stay because something is owed for them",
+    ),
+    retentionExcess: gauge(
+      "retention_excess_bytes",
+      "By how much the stored messages exceed retention_bytes",
+    ),
+    retentionLastEnd: gauge(
+      "retention_last_end_timestamp_seconds",
+      "When a round of retention last came to its end, Unix seconds",
+    ),
   };
 }
 

@@ -86,7 +86,7 @@ async function openVault({ config, clock, log, metrics, options, endings }: Cont
     inThread: options.storeInThread,
   });
   endings.push(() => store.close());
-  const retention = createRetention({ store, config, clock, log });
+  const retention = createRetention({ store, config, clock, log, metrics });
   endings.push(() => retention.stop());
   // Before any listener: the first scrape shall not read a full disk out of a gauge that nobody has set.
   const gauges = startGauges({

@@ -1,13 +1,13 @@
 /**
- * Metrics that must be looked up rather than counted: queue, disk, health, last backup. Refreshed on a timer, never by
- * a scrape.
+ * Metrics that must be looked up rather than counted: queue, stored mail, disk, health, last backup. Refreshed on a
+ * timer, never by a scrape.
  */
 
 import { type Clock, every, type Timer } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import type { Metrics } from "../base/metrics.ts";
-import type { Store } from "../store/types.ts";
+import type { Vault } from "../store/mod.ts";
 import type { HealthReport } from "./health.ts";
 
 const REFRESH_MS = 5000;
@@ -18,7 +18,7 @@ const STATES = ["pending", "held", "dead"] as const;
 const STATUS_VALUE = { ok: 0, degraded: 1, failed: 2 } as const;
 
 export interface GaugeDeps {
-  store: Pick<Store, "countQueue" | "freeBytes">;
+  store: Pick<Vault, "countQueue" | "freeBytes" | "storedBytes">;
   diskReserveBytes: () => number;
   /** Unix milliseconds, 0 for never. */
   lastBackupAt: () => Promise<number>;
@@ -42,6 +42,7 @@ async function refresh(
     metrics.queueOldest.set({ carrier }, ageMs / 1000);
   }
   metrics.diskReserveBytes.set(diskReserveBytes());
+  metrics.storedBytes.set(await store.storedBytes());
   metrics.diskFreeBytes.set(await store.freeBytes());
   metrics.lastBackup.set(await lastBackupAt() / 1000);
 }

@@ -84,7 +84,7 @@ export async function checkMx(subject: Subject): Promise<Finding[]> {
 
 /** One address: its names, and whether ours is one that leads back (RFC 1912 2.1). */
 async function checkAddress(
-  { dns, hostname }: Subject,
+  { dns, hostname }: Pick<Subject, "dns" | "hostname">,
   { text: address, bytes, family }: Address,
 ): Promise<Finding> {
   const record: DnsRecord = { name: reverseName(bytes), type: "PTR", value: hostname };
@@ -108,7 +108,7 @@ async function checkAddress(
   return { status: "failed", detail, records: [record] };
 }
 
-export async function checkPtr(subject: Subject): Promise<Finding[]> {
+export async function checkPtr(subject: Pick<Subject, "dns" | "exit" | "hostname">): Promise<Finding[]> {
   const { exit, hostname } = subject;
   if (!exit.isOurs) {
     const detail = `mail leaves through ${exit.host}, whose addresses are its own concern`;

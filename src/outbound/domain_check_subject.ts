@@ -30,7 +30,7 @@ export type Finding = Omit<DomainFinding, "check">;
 export type Look = (subject: Subject) => Promise<Finding[]>;
 
 /** Addresses that receivers see mail come from; empty when the host has none. */
-export async function exitAddresses({ dns, exit }: Subject): Promise<string[]> {
+export async function exitAddresses({ dns, exit }: Pick<Subject, "dns" | "exit">): Promise<string[]> {
   if (exit.source !== null) return [exit.source];
   const literal = parseAddress(exit.host);
   return literal ? [literal.text] : await dns.addresses(exit.host);

@@ -57,6 +57,11 @@ export class EngineCore {
     this.#payloadBytes += payloadBytes;
   }
 
+  /** To be told of what was put into the log outside of a group of writes. */
+  protected wroteAlone(bytes: number): void {
+    this.#checkpointer.wrote(0, bytes);
+  }
+
   /** To be told, once it is committed, which carriers got something to do. */
   protected madePending(carriers: Iterable<CarrierName>): void {
     for (const carrier of carriers) this.#carriers.add(carrier);

@@ -30,7 +30,7 @@ export async function pruneBatches(
   { before, limit, from }: { before: number; limit: number; from: PrunePlace | null },
   deleted: (rows: number) => void,
 ): Promise<Pruned> {
-  const result: Pruned = { count: 0, blobs: [], next: from ?? BEGINNING };
+  const result: Pruned = { count: 0, kept: 0, blobs: [], next: from ?? BEGINNING };
   while (result.next !== null && result.count < limit) {
     const place = result.next;
     const room = limit - result.count;
@@ -38,13 +38,14 @@ export async function pruneBatches(
       what: "delete old messages",
       run: ({ messages }): Pruned & { rows: number } => {
         const old = messages.older(before, place, BATCH);
-        const done = { count: 0, blobs: [] as string[], next: place as PrunePlace | null, rows: 0 };
+        const done = { count: 0, kept: 0, blobs: [] as string[], next: place as PrunePlace | null, rows: 0 };
         let rows = 0;
         for (const { seq, received_at, blob_path } of old) {
           done.next = { receivedAt: received_at, seq };
           const weight = messages.weight(seq);
           rows += weight;
-          if (!messages.owes(seq)) {
+          if (messages.owes(seq)) done.kept++;
+          else {
             messages.remove(seq);
             done.count++;
             done.rows += weight + MESSAGE_ROWS;
@@ -58,6 +59,7 @@ export async function pruneBatches(
       committed: ({ rows }) => deleted(rows),
     });
     result.count += batch.count;
+    result.kept += batch.kept;
     result.blobs.push(...batch.blobs);
     result.next = batch.next;
     await nextTurn();

@@ -3,12 +3,16 @@
  * than retention_bytes, in small batches with a breath between them, so that mail coming in does not notice.
  * What is still owed stays (prune.ts). At the end unused space goes back to the file system.
  *
+ * What it does and what it can't do is in the metrics: how many it deleted and why, how many are past their age and
+ * stay because they are owed, by how much the store is over its limit, and when a round last came to its end.
+ *
  * Failure rules: a failed round is logged and the next hour tries again; nothing else depends on it.
  */
 
 import { type Clock, every, sleep, type Timer } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
+import type { Metrics } from "../base/metrics.ts";
 import type { PrunePlace } from "./rows.ts";
 
 const PERIOD_MS = 60 * 60 * 1000;
@@ -30,7 +34,12 @@ type PruneFrom = (
   from: PrunePlace | null,
   before: number,
   limit: number,
-) => Promise<{ count: number; next: PrunePlace | null }>;
+) => Promise<{ count: number; kept: number; next: PrunePlace | null }>;
+
+export type RetentionMetrics = Pick<
+  Metrics,
+  "retentionDeleted" | "retentionOwed" | "retentionExcess" | "retentionLastEnd"
+>;
 
 export interface RetentionOptions {
   store: {
@@ -42,6 +51,7 @@ export interface RetentionOptions {
   config: () => RetentionLimits;
   clock: Clock;
   log: Logger;
+  metrics: RetentionMetrics;
 }
 
 export interface Retention {
@@ -82,32 +92,46 @@ export function createRetention(options: RetentionOptions): Retention {
 }
 
 async function round(options: RetentionOptions, signal: AbortSignal): Promise<number> {
-  const { store, config, clock, log } = options;
-  const { retention_age, retention_bytes } = config();
-  const byAge = await repeat(options, signal, walk(store, clock.now() - retention_age, BATCH));
+  const { store, config, clock, log, metrics } = options;
+  const { retention_age, retention_bytes = Infinity } = config();
+  const old = walk(store, clock.now() - retention_age, BATCH);
+  const byAge = await repeat(options, signal, () => old.step("age", metrics));
+  if (old.isOver()) metrics.retentionOwed.set(old.kept());
   const oldest = walk(store, Number.MAX_SAFE_INTEGER, 10);
-  const bySize = retention_bytes === undefined ? 0 : await repeat(
+  const excess = async () => Math.max(0, await store.storedBytes() - retention_bytes);
+  const bySize = await repeat(
     options,
     signal,
-    async () => await store.storedBytes() > retention_bytes ? oldest() : 0,
+    async () => await excess() > 0 ? oldest.step("bytes", metrics) : 0,
   );
+  metrics.retentionExcess.set(await excess());
   if (byAge + bySize > 0) {
     log.info("Deleted old mail", { by_age: byAge, by_size: bySize, left_bytes: await store.storedBytes() });
-    await repeat(options, signal, () => store.compact());
   }
+  // Also after nothing: the round before may have been stopped here.
+  await repeat(options, signal, () => store.compact());
+  if (!signal.aborted) metrics.retentionLastEnd.set(clock.now() / 1000);
   return byAge + bySize;
 }
 
 /** Steps along the old messages, once; after the end they say 0. */
-function walk(store: RetentionOptions["store"], before: number, limit: number): () => Promise<number> {
+function walk(store: RetentionOptions["store"], before: number, limit: number) {
   let place: PrunePlace | null = null;
   let isOver = false;
-  return async () => {
-    if (isOver) return 0;
-    const { count, next } = await store.pruneFrom(place, before, limit);
-    place = next;
-    isOver = next === null;
-    return count;
+  let keptCount = 0;
+  return {
+    isOver: () => isOver,
+    /** So far. */
+    kept: () => keptCount,
+    async step(reason: "age" | "bytes", metrics: RetentionMetrics): Promise<number> {
+      if (isOver) return 0;
+      const { count, kept, next } = await store.pruneFrom(place, before, limit);
+      metrics.retentionDeleted.inc({ reason }, count);
+      keptCount += kept;
+      place = next;
+      isOver = next === null;
+      return count;
+    },
   };
 }
 

@@ -127,10 +127,10 @@ export class Vault extends OutboundVault implements Store {
     from: PrunePlace | null,
     before: number,
     limit: number,
-  ): Promise<{ count: number; next: PrunePlace | null }> {
-    const { count, blobs, next } = await this.call("prune", before, limit, from);
+  ): Promise<{ count: number; kept: number; next: PrunePlace | null }> {
+    const { count, kept, blobs, next } = await this.call("prune", before, limit, from);
     await this.parts.blobs.remove(blobs);
-    return { count, next };
+    return { count, kept, next };
   }
 
   probe(): Promise<void> {

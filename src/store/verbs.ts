@@ -48,6 +48,8 @@ export type RowQuery = Omit<PageQuery, "cursor"> & { before: number | null };
 /** `blobs` are the files to be removed now that their rows are gone; `next` is null when the end was reached. */
 export interface Pruned {
   count: number;
+  /** Old enough, and still owed. */
+  kept: number;
   blobs: string[];
   next: PrunePlace | null;
 }

@@ -2,19 +2,38 @@
 
 import { assertEquals } from "@std/assert";
 import type { CliIo } from "../../src/cli/io.ts";
+import { startZoneServer, type ZoneName, type ZoneServer } from "../../src/cli/demo/zone_server.ts";
+import type { TestDaemon } from "../support/harness.ts";
 import { run } from "../support/program.ts";
 import { withTempDir } from "../support/test.ts";
 import { gomail, type Ran } from "./support.ts";
 
 export interface Found {
+  id: string;
   check: string;
-  status: "ok" | "notice" | "problem" | "skipped";
+  status: "ok" | "notice" | "problem" | "unknown" | "skipped";
   summary: string;
   remedy?: string;
 }
 
+/** Our address, as the world sees it, and what DNS has for a host that is set up; but for DKIM, which needs keys. */
+export const IP = "20.1.2.3";
+export const REVERSED = "3.2.1.20";
+export const ZONES = ["zen.spamhaus.org", "bl.spamcop.net", "psbl.surriel.com", "bl.mailspike.net"];
+const RIGHT: Record<string, ZoneName> = {
+  "example.com": {
+    MX: [{ exchange: "mail.example.com", priority: 10 }],
+    TXT: ["v=spf1 mx -all"],
+  },
+  "mail.example.com": { A: [IP] },
+  "_dmarc.example.com": { TXT: ["v=DMARC1; p=reject; rua=mailto:dmarc@example.com"] },
+  [`${REVERSED}.in-addr.arpa`]: { PTR: ["mail.example.com"] },
+  // Lists stand their test.
+  ...Object.fromEntries(ZONES.map((zone) => [`2.0.0.127.${zone}`, { A: ["127.0.0.2"] }])),
+};
+
 export class Host {
-  constructor(readonly dir: string) {}
+  constructor(readonly dir: string, readonly zone: ZoneServer) {}
 
   get config(): string {
     return `${this.dir}/gomail.yaml`;
@@ -35,6 +54,8 @@ export class Host {
       smtp_listen: `127.0.0.1:${freePort()}`,
       // Of the machine that runs the tests nothing shall be asked.
       disk_reserve: 0,
+      // Nor may anybody else be asked.
+      dns_servers: this.zone.address,
     };
     const own = new Set([...yaml.matchAll(/^([a-z_]+):/gm)].map(([, key]) => key));
     const lines = Object.entries(base).filter(([key]) => !own.has(key)).map(([key, value]) =>
@@ -47,26 +68,36 @@ export class Host {
     return gomail(["doctor", "--config", this.config, ...args], { io });
   }
 
-  /** The findings of one check, or of all. */
-  async findings(check?: string, io: Partial<CliIo> = {}): Promise<Found[]> {
-    const ran = await this.doctor(["--json"], io);
+  /** The findings of one check, of one id, or of all. */
+  async findings(only?: string, io: Partial<CliIo> = {}, args: readonly string[] = []): Promise<Found[]> {
+    const wanted = only === undefined ? [] : ["--only", only];
+    const ran = await this.doctor(["--json", ...wanted, ...args], { now: Date.now, ...io });
     assertEquals(ran.err, "");
     const all: Found[] = JSON.parse(ran.out);
-    for (const { status, remedy, summary } of all) {
-      if (status === "notice" || status === "problem") assertEquals(typeof remedy, "string", summary);
+    for (const { id, check, status, remedy, summary } of all) {
+      if (["notice", "problem", "unknown"].includes(status)) assertEquals(typeof remedy, "string", summary);
+      assertEquals(id.split(".")[0], check);
     }
-    assertEquals(ran.code, all.some(({ status }) => status === "problem") ? 1 : 0);
-    return all.filter((found) => check === undefined || found.check === check);
+    assertEquals(ran.code, all.some(({ status }) => status === "problem" || status === "unknown") ? 1 : 0);
+    return all;
   }
 }
+
+export const brief = (found: readonly Found[]) => found.map(({ status, summary }) => `${status}: ${summary}`);
+export const problems = (found: readonly Found[]) => found.filter(({ status }) => status === "problem");
 
 /** A host whose data directory is as the daemon would make it. */
 export function withHost(fn: (host: Host) => Promise<void>): Promise<void> {
   return withTempDir(async (dir) => {
     await Deno.mkdir(`${dir}/data`, { mode: 0o700 });
-    const host = new Host(dir);
-    await host.configure();
-    await fn(host);
+    const zone = await startZoneServer({ records: RIGHT });
+    try {
+      const host = new Host(dir, zone);
+      await host.configure();
+      await fn(host);
+    } finally {
+      await zone.close();
+    }
   });
 }
 
@@ -139,4 +170,17 @@ export async function makeChain(
     key: `${dir}/leaf.key`,
     root: `${dir}/root.pem`,
   };
+}
+
+/** The host of a daemon of the harness, whose zone gets what is right. */
+export async function hostOf(d: TestDaemon, yaml = ""): Promise<Host> {
+  for (const [name, records] of Object.entries(RIGHT)) d.zone.set(name, records);
+  const host = new Host(d.dir, d.zone);
+  const [port, metrics] = [d.daemon.addresses.api, d.daemon.addresses.metrics!].map((at) =>
+    at.split(":").at(-1)
+  );
+  await host.configure(
+    `port: ${port}\nmetrics_port: ${metrics}\nsmtp_listen: ${d.daemon.addresses.smtp[0]}\n${yaml}`,
+  );
+  return host;
 }

@@ -5,36 +5,61 @@ import { type Check, runChecks, type Subject } from "../../src/cli/doctor/check.
 import { VERSION } from "../../src/base/version.ts";
 import { hasProgram } from "../support/program.ts";
 import { withDaemon } from "../support/harness.ts";
+import { canMount, Tmpfs } from "../support/tmpfs.ts";
+import { TEST_TOKEN } from "../support/daemon_process.ts";
 import { test, testIf } from "../support/test.ts";
-import { type Found, freePort, Host, makeChain, withHost, withServer } from "./doctor_support.ts";
+import {
+  brief,
+  type Found,
+  freePort,
+  type Host,
+  hostOf,
+  makeChain,
+  problems,
+  withHost,
+  withServer,
+} from "./doctor_support.ts";
 import { type Asked, gomail, withDaemon as withFakeDaemon } from "./support.ts";
 
 const DAY_MS = 86_400_000;
-const brief = (found: readonly Found[]) => found.map(({ status, summary }) => `${status}: ${summary}`);
-const problems = (found: readonly Found[]) => found.filter(({ status }) => status === "problem");
+const NO_ANSWER = "Cannot talk to the daemon: no answer within 4 s";
+const CHECKS = (
+  "config disk files clock ports certificate daemon queue receiver port25 hostname dns mta_sts blocklists"
+).split(" ");
+const isCheck = (word: string | undefined) => CHECKS.includes(word ?? "");
 
 test("doctor finds nothing wrong with a daemon that runs well, and exits 0", () =>
-  withDaemon({}, async (d) => {
-    const host = new Host(d.dir);
+  withDaemon({ mail_hostname: "mail.example.com" }, async (d) => {
+    d.receiver.answerWith(({ verified }) => ({ status: verified ? 200 : 401 }));
+    // The threads are up then.
+    await d.sendAndHear();
+    const host = await hostOf(d);
+    const found = await host.findings();
     const [port, metrics] = [d.daemon.addresses.api, d.daemon.addresses.metrics!].map((at) =>
       at.split(":").at(-1)
     );
-    const smtp = d.daemon.addresses.smtp[0];
-    await host.configure(`port: ${port}\nmetrics_port: ${metrics}\nsmtp_listen: ${smtp}`);
-    const found = await host.findings();
-    assertEquals(problems(found), []);
+    assertEquals(found.filter(({ status }) => status === "problem" || status === "unknown"), []);
     assertEquals(brief(found.filter(({ check }) => check === "ports")), [
       `ok: port 127.0.0.1:${port}: GoMail listens`,
       `ok: metrics_port 127.0.0.1:${metrics}: GoMail listens`,
-      `ok: smtp_listen ${smtp}: GoMail listens`,
+      `ok: smtp_listen ${d.daemon.addresses.smtp[0]}: GoMail listens`,
     ]);
     const daemon = brief(found.filter(({ check }) => check === "daemon"));
     assertMatch(daemon[0]!, new RegExp(`^ok: gomail ${VERSION} answers, up for \\d+ s$`));
     assertStringIncludes(daemon[1]!, "ok: in order: store, disk, control, smtp");
-    const ran = await host.doctor();
+    // Each check says something, in their order, twice the same.
+    const order = [...new Set(found.map(({ check }) => check))];
+    assertEquals(order, CHECKS);
+    const ran = await host.doctor([], { now: Date.now });
     assertEquals([ran.code, ran.err], [0, ""]);
-    assertMatch(ran.out, /^ok {7}config {8}.*gomail\.yaml is valid\n/);
-    assertMatch(ran.out, /\n0 problems, 1 notice\n$/);
+    assertMatch(ran.out, /^ok {7}config {6}.*gomail\.yaml is valid\n/);
+    assertMatch(ran.out, /\n0 problems, \d notices, 0 not known\n$/);
+    assertEquals(ran.out.match(/^(\w+) +(\w+)/gm)!.map((line) => line.split(/ +/)[1]).filter(isCheck), [
+      ...found.map(({ check }) => check),
+    ]);
+    for (const secret of [d.secret, TEST_TOKEN, "q7Zt4mXw9Lr2Vb8Ns5Kd"]) {
+      assert(!ran.out.includes(secret) && !JSON.stringify(found).includes(secret));
+    }
   }));
 
 test("doctor says how to start a daemon that is not there, and exits 1", () =>
@@ -43,13 +68,16 @@ test("doctor says how to start a daemon that is not there, and exits 1", () =>
     assertMatch(daemon!.summary, /^Cannot reach the daemon: .*gomail\.sock does not exist/);
     assertStringIncludes(daemon!.remedy!, "systemctl start gomail");
     const ran = await host.doctor();
-    assertMatch(ran.out, /\nproblem {2}daemon {8}Cannot reach .*\n {23}-> `systemctl start gomail`/);
-    assertMatch(ran.out, /\n1 problem, 1 notice\n$/);
+    assertMatch(ran.out, /\nproblem {2}daemon {7}Cannot reach .*\n {22}-> `systemctl start gomail`/);
+    assertMatch(ran.out, /\n1 problem, 2 notices, 0 not known\n$/);
   }));
 
 test("doctor takes no arguments and no flags of others", async () => {
   assertEquals((await gomail("doctor now")).code, 2);
   assertEquals((await gomail("doctor --limit 3")).code, 2);
+  const odd = await gomail("doctor --only disk,dsk");
+  assertEquals([odd.code, odd.out], [2, ""]);
+  assertMatch(odd.err, /--only dsk: the checks are config, disk, .*blocklists/);
 });
 
 test("doctor tells every problem of a config, and looks on with what can be read", () =>
@@ -65,32 +93,39 @@ test("doctor skips what needs a config when there is none to read", async () => 
   const ran = await gomail("doctor --json --config /nowhere/gomail.yaml");
   assertEquals(ran.code, 1);
   const skipped = (JSON.parse(ran.out) as Found[]).filter(({ status }) => status === "skipped");
-  assertEquals(skipped.map(({ check }) => check), ["surroundings", "ports", "certificate"]);
+  assertEquals(
+    skipped.map(({ check }) => check),
+    CHECKS.filter((name) => !/^(config|daemon)$/.test(name)).filter((name) => name !== "mta_sts"),
+  );
 });
 
 test("doctor looks at the data directory: there, writable, closed to others, with room", () =>
   withHost(async (host) => {
-    const good = await host.findings("surroundings");
-    assertEquals([good.length, problems(good)], [2, []]);
+    const good = await host.findings("disk");
+    assertEquals(good.map(({ id, status }) => `${id} ${status}`).slice(0, 2), [
+      "disk.writable ok",
+      "disk.room ok",
+    ]);
+    assertEquals(problems(good), []);
     assertEquals([...Deno.readDirSync(`${host.dir}/data`)], []);
     await Deno.chmod(`${host.dir}/data`, 0o755);
-    const open = (await host.findings("surroundings"))[0]!;
+    const open = (await host.findings("files"))[0]!;
     assertEquals([open.status, open.remedy], ["notice", `\`chmod 0700 ${host.dir}/data\``]);
     await host.configure("disk_reserve: 1000000GB");
-    const full = problems(await host.findings("surroundings"))[0]!;
+    const full = problems(await host.findings("disk"))[0]!;
     assertMatch(
       full.summary,
       /^[\d,]+ MB free at .*, less than disk_reserve \(1,024,000,000 MB\): new mail gets 452$/,
     );
     await host.configure(`data_dir: ${host.dir}/none`);
-    const none = problems(await host.findings("surroundings"))[0]!;
+    const none = problems(await host.findings("disk"))[0]!;
     assertEquals(none.summary, `data_dir ${host.dir}/none does not exist`);
     await host.configure(`data_dir: ${host.config}`);
-    assertStringIncludes((await host.findings("surroundings"))[0]!.summary, "is no directory");
+    assertStringIncludes((await host.findings("disk"))[0]!.summary, "is no directory");
     // Where not even root makes files.
     await host.configure("data_dir: /proc/self/fdinfo");
     assertStringIncludes(
-      problems(await host.findings("surroundings"))[0]!.summary,
+      problems(await host.findings("disk"))[0]!.summary,
       "Cannot write to data_dir",
     );
   }));
@@ -181,7 +216,7 @@ test("doctor shows what an unhealthy daemon says of itself, and misses its liste
     };
     return withFakeDaemon(healthOf(checks, "9.9.9"), async ({ socket, asked }) => {
       await host.configure(`control_socket: ${socket}\nsmtp_listen: 127.0.0.1:${port}`);
-      const found = await host.findings();
+      const found = await host.findings("daemon,ports");
       assertEquals(asked.map(({ path }) => path), ["/health"]);
       assertEquals(brief(found.filter(({ check }) => check === "daemon")), [
         "ok: gomail 9.9.9 answers, up for 2 h",
@@ -284,15 +319,15 @@ test("a check that hangs or breaks is a finding, and costs nobody else's", async
     {
       name: "hangs",
       async run(_, say, signal) {
-        say.ok("before");
+        say.ok("one", "before");
         await new Promise((resolve) => signal.addEventListener("abort", resolve));
-        say.ok("too late");
+        say.ok("two", "too late");
       },
     },
     { name: "breaks", run: () => Promise.reject(new Error("broken")) },
-    { name: "works", run: async (_, say) => say.ok("fine") },
+    { name: "works", run: async (_, say) => say.ok("one", "fine") },
   ];
-  const found = await runChecks(checks, {} as Subject, over, 5);
+  const found = await runChecks(checks, {} as Subject, over, { timeMs: 5, beginMs: 1000, atOnceMax: 8 });
   assertEquals(found.map(({ check, summary }) => `${check}: ${summary}`), [
     "hangs: before",
     "hangs: did not end within 0.005 s",
@@ -301,3 +336,60 @@ test("a check that hangs or breaks is a finding, and costs nobody else's", async
   ]);
   assert(over.signal.aborted);
 });
+
+test("checks run a few at once, and those that there is no time for are told as not known", async () => {
+  let [running, most] = [0, 0];
+  const checks = Array.from({ length: 12 }, (_, i): Check => ({
+    name: `c${i}`,
+    async run(_, say) {
+      most = Math.max(most, ++running);
+      await new Promise((resolve) => setTimeout(resolve, 60));
+      running--;
+      say.ok("one", "fine");
+    },
+  }));
+  const limits = { timeMs: 1000, beginMs: 50, atOnceMax: 4 };
+  const found = await runChecks(checks, {} as Subject, new AbortController(), limits);
+  assertEquals(most, 4);
+  assertEquals(found.map(({ id, status }) => `${id} ${status}`), [
+    ...checks.slice(0, 4).map(({ name }) => `${name}.one ok`),
+    ...checks.slice(4).map(({ name }) => `${name}.ended unknown`),
+  ]);
+});
+
+test("doctor ends in time with a daemon that takes questions and never answers", () =>
+  withHost((host) => {
+    const answered = Promise.withResolvers<Response>();
+    return withFakeDaemon(() => answered.promise, async ({ socket }) => {
+      await host.configure(`control_socket: ${socket}`);
+      const beganMs = performance.now();
+      const found = await host.findings();
+      const seconds = (performance.now() - beganMs) / 1000;
+      assert(seconds < 15, `${seconds} s`);
+      assertEquals(found.find(({ id }) => id === "daemon.answers")?.summary, NO_ANSWER);
+      const asked = found.filter(({ check }) => ["queue", "receiver"].includes(check));
+      assertEquals([...new Set(asked.map(({ status }) => status))], ["skipped"]);
+      answered.resolve(new Response());
+    });
+  }));
+
+testIf(
+  await canMount(),
+  "no mounts",
+  "doctor finds a disk that is full, or has no room for more files",
+  () =>
+    withHost(async (host) => {
+      const disk = await Tmpfs.mount(`${host.dir}/data`, "8m,nr_inodes=100");
+      try {
+        const found = await host.findings("disk");
+        assertMatch(brief(found).join("\n"), /^problem: \d+ inodes free at .*: large mail is refused/m);
+        await disk.fill();
+        assertMatch(
+          brief(await host.findings("disk"))[0]!,
+          /^problem: Cannot write .*: the disk takes no files/,
+        );
+      } finally {
+        await disk.unmount();
+      }
+    }),
+);

@@ -273,8 +273,10 @@ async function checkWork(life: Life): Promise<void> {
     assertEquals([queue.code, queue.err], [0, ""]);
     assertMatch(queue.out, /webhook/);
   });
+  // The zones and the mail hosts of a try-out are nobody's.
+  const ABOUT_THE_PLACE = "config,disk,files,clock,ports,certificate,daemon,queue";
   await check("`gomail doctor` finds nothing wrong with the place", async () => {
-    const { code, out } = await life.exec("gomail", "doctor");
+    const { code, out } = await life.exec("gomail", "doctor", "--only", ABOUT_THE_PLACE);
     assertEquals(code, 0, out);
     assertMatch(out, /^0 problems/m);
   });

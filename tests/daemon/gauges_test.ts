@@ -24,6 +24,7 @@ test("gauges show the queue, its age, the disk and the last backup, and a failin
         ];
       },
       freeBytes: async () => 4242,
+      storedBytes: async () => 2121,
     },
     diskReserveBytes: () => 1717,
     lastBackupAt: async () => 1_700_000_000_000,
@@ -41,6 +42,7 @@ test("gauges show the queue, its age, the disk and the last backup, and a failin
   assertEquals(await valueOf(text, "gomail_disk_free_bytes"), 4242);
   assertEquals(await valueOf(text, "gomail_disk_reserve_bytes"), 1717);
   assertEquals(await valueOf(text, "gomail_last_backup_timestamp_seconds"), 1_700_000_000);
+  assertEquals(await valueOf(text, "gomail_stored_bytes"), 2121);
   broken = true;
   await clock.advance(5_000);
   const later = await metrics.registry.metrics();

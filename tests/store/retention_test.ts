@@ -2,6 +2,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { createLogger, silentLogger } from "../../src/base/log.ts";
+import { createMetrics } from "../../src/base/metrics.ts";
 import { createRetention, type Vault } from "../../src/store/mod.ts";
 import { FakeClock } from "../support/fake_clock.ts";
 import { test } from "../support/test.ts";
@@ -30,7 +31,7 @@ test("mail older than retention_age goes, in batches; what is owed stays", () =>
     adds.push(store.addMessage(newMessage({ jobs: [newJob()] })));
     adds.push(store.addMessage(newMessage({ receivedAt: T0 + 6 * HOUR })));
     await Promise.all(adds);
-    const retention = createRetention({ store, config, clock, log: silentLogger });
+    const retention = createRetention({ store, config, clock, log: silentLogger, metrics: createMetrics() });
     assertEquals(await finish(clock, retention.run()), 250);
     assertEquals(await count(store), 2);
     assertEquals(await finish(clock, retention.run()), 0);
@@ -45,7 +46,7 @@ test("over retention_bytes the oldest go until the rest fits", () =>
       await store.addMessage(newMessage({ receivedAt: T0 + i, spooled }));
     }
     const config = () => ({ retention_age: HOUR, retention_bytes: 15_000 });
-    const retention = createRetention({ store, config, clock, log: silentLogger });
+    const retention = createRetention({ store, config, clock, log: silentLogger, metrics: createMetrics() });
     assertEquals(await finish(clock, retention.run()), 30);
     assert(await store.storedBytes() <= 15_000);
     assertEquals((await store.listMessages({}, { limit: 99 })).items.at(-1)?.receivedAt, T0 + 30);
@@ -57,15 +58,19 @@ test("a round by size goes on where its last step ended, and not from the oldest
   const asked: (number | undefined)[] = [];
   const store = {
     pruneFrom: async (from: { seq: number } | null, before: number) => {
-      if (before !== Number.MAX_SAFE_INTEGER) return { count: 0, next: null };
+      if (before !== Number.MAX_SAFE_INTEGER) return { count: 0, kept: 0, next: null };
       asked.push(from?.seq);
-      return { count: 10, next: asked.length < 3 ? { receivedAt: T0, seq: asked.length * 1000 } : null };
+      return {
+        count: 10,
+        kept: 0,
+        next: asked.length < 3 ? { receivedAt: T0, seq: asked.length * 1000 } : null,
+      };
     },
     storedBytes: async () => 100,
     compact: async () => 0,
   };
   const config = () => ({ retention_age: HOUR, retention_bytes: 1 });
-  const retention = createRetention({ store, config, clock, log: silentLogger });
+  const retention = createRetention({ store, config, clock, log: silentLogger, metrics: createMetrics() });
   assertEquals(await finish(clock, retention.run()), 30);
   assertEquals(asked, [undefined, 1000, 2000]);
   await retention.stop();
@@ -79,12 +84,18 @@ test("rounds come each hour, survive a failure, and end with stop()", async () =
   const store = {
     pruneFrom: async () => {
       if (++rounds === 1) throw new Error("disk on fire");
-      return { count: 0, next: null };
+      return { count: 0, kept: 0, next: null };
     },
     storedBytes: async () => 0,
     compact: async () => 0,
   };
-  const retention = createRetention({ store, config: () => ({ retention_age: HOUR }), clock, log });
+  const retention = createRetention({
+    store,
+    config: () => ({ retention_age: HOUR }),
+    clock,
+    log,
+    metrics: createMetrics(),
+  });
   retention.start();
   await clock.advance(60_000);
   assertEquals(rounds, 1);

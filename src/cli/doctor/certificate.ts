@@ -5,7 +5,6 @@
  */
 
 import { X509Certificate } from "node:crypto";
-import { mailHostnameOf } from "../../config/names.ts";
 import type { Check, Say, Subject } from "./check.ts";
 import { CERTIFICATE_KEYS, oneLine } from "./config.ts";
 
@@ -32,23 +31,27 @@ function covers(pattern: string, name: string): boolean {
 function checkName(leaf: X509Certificate, name: string, say: Say): void {
   const names = (leaf.subjectAltName ?? "").split(", ").filter((entry) => entry.startsWith("DNS:"))
     .map((entry) => entry.slice(4));
-  if (names.some((pattern) => covers(pattern, name))) return say.ok(`it is for ${name}`);
+  if (names.some((pattern) => covers(pattern, name))) return say.ok("name", `it is for ${name}`);
   const remedy =
     `get one for it (\`certbot certonly -d ${name}\`), or set mail_hostname to a name that it has`;
-  say.problem(`it is for ${names.join(", ") || "no name"}, and not for mail_hostname ${name}`, remedy);
+  say.problem(
+    "name",
+    `it is for ${names.join(", ") || "no name"}, and not for mail_hostname ${name}`,
+    remedy,
+  );
 }
 
 function checkDates(leaf: X509Certificate, nowMs: number, say: Say): void {
   const [from, to] = [Date.parse(leaf.validFrom), Date.parse(leaf.validTo)];
   const days = Math.floor((to - nowMs) / DAY_MS);
   const until = new Date(to).toISOString().slice(0, 10);
-  if (nowMs > to) say.problem(`it expired on ${until}`, RENEW);
+  if (nowMs > to) say.problem("dates", `it expired on ${until}`, RENEW);
   else if (nowMs < from) {
     const remedy =
       "`timedatectl` shows whether the clock is right; if it is, use the certificate from before";
-    say.problem(`it is not valid before ${new Date(from).toISOString()}`, remedy);
-  } else if (days < EXPIRY_DAYS_MIN) say.problem(`it expires in ${days} days, on ${until}`, RENEW);
-  else say.ok(`it is valid until ${until}`);
+    say.problem("dates", `it is not valid before ${new Date(from).toISOString()}`, remedy);
+  } else if (days < EXPIRY_DAYS_MIN) say.problem("dates", `it expires in ${days} days, on ${until}`, RENEW);
+  else say.ok("dates", `it is valid until ${until}`);
 }
 
 /** Each has to be signed by the next one in the file. */
@@ -60,21 +63,15 @@ function checkChain(chain: readonly X509Certificate[], path: string, say: Say): 
   const remedy =
     "name the file with the whole chain, the server's own certificate first (Let's Encrypt: fullchain.pem)";
   if (broken >= 0) {
-    say.problem(`in ${path} certificate ${broken + 1} is not signed by the one after it`, remedy);
+    say.problem("chain", `in ${path} certificate ${broken + 1} is not signed by the one after it`, remedy);
   } else if (chain.length === 1 && chain[0]!.issuer === chain[0]!.subject) {
     say.notice(
+      "chain",
       "it is self-signed: senders that check certificates will not deliver",
       "get one: `certbot certonly`",
     );
-  } else if (chain.length === 1) say.notice(`${path} holds no chain: strict senders can't verify it`, remedy);
-}
-
-function hostname(): string {
-  try {
-    return Deno.hostname();
-  } catch {
-    // Without the permission to ask; the daemon says the same then.
-    return "localhost";
+  } else if (chain.length === 1) {
+    say.notice("chain", `${path} holds no chain: strict senders can't verify it`, remedy);
   }
 }
 
@@ -86,17 +83,16 @@ function knownProblems({ loaded }: Subject) {
 export const certificateCheck: Check = {
   name: "certificate",
   async run(subject, say) {
-    const { config, configFile, invocation } = subject;
-    const name = mailHostnameOf(config, hostname());
-    if (!config.tls_enabled) return say.skipped("tls_enabled is false: mail comes unencrypted");
+    const { config, configFile, invocation, hostname: name } = subject;
+    if (!config.tls_enabled) return say.skipped("files", "tls_enabled is false: mail comes unencrypted");
     const known = knownProblems(subject);
-    for (const problem of known) say.problem(oneLine(problem), problem.remedy);
+    for (const problem of known) say.problem("files", oneLine(problem), problem.remedy);
     if (known.length > 0) return;
     const path = config.tls_cert_file;
     if (path === undefined) {
       const remedy =
         `\`certbot certonly -d ${name}\`, then set tls_cert_file and tls_key_file in ${configFile}`;
-      return say.notice("none is configured: a self-signed one is used", remedy);
+      return say.notice("files", "none is configured: a self-signed one is used", remedy);
     }
     const chain = readChain(new TextDecoder().decode(invocation.io.readFile(path, PEM_BYTES_MAX)));
     checkDates(chain[0]!, invocation.io.now(), say);

@@ -18,9 +18,9 @@ export const configCheck: Check = {
   async run({ loaded, config }, say) {
     const isOurs = ({ path }: Problem) => !(config.tls_enabled && CERTIFICATE_KEYS.has(path));
     const problems = loaded.ok ? [] : loaded.problems.filter(isOurs);
-    for (const problem of problems) say.problem(oneLine(problem), problem.remedy);
-    for (const warning of loaded.warnings.filter(isOurs)) say.notice(oneLine(warning), warning.remedy);
+    for (const problem of problems) say.problem("key", oneLine(problem), problem.remedy);
+    for (const warning of loaded.warnings.filter(isOurs)) say.notice("key", oneLine(warning), warning.remedy);
     const what = loaded.file ?? "the config without a file (defaults, environment, flags)";
-    if (problems.length === 0) say.ok(`${what} is valid`);
+    if (problems.length === 0) say.ok("valid", `${what} is valid`);
   },
 };

@@ -26,22 +26,23 @@ export const daemonCheck: Check = {
     const answer = await subject.daemon;
     if (answer.health === null) {
       return say.problem(
+        "answers",
         answer.reason,
         "`systemctl start gomail`; `journalctl -u gomail -n 50` says why it ended",
       );
     }
     const { version, uptime, checks } = answer.health;
-    say.ok(`gomail ${version} answers, up for ${duration(uptime)}`);
+    say.ok("answers", `gomail ${version} answers, up for ${duration(uptime)}`);
     if (version !== VERSION) {
-      say.notice(`runs version ${version}, and this is ${VERSION}`, "`systemctl restart gomail`");
+      say.notice("version", `runs version ${version}, and this is ${VERSION}`, "`systemctl restart gomail`");
     }
     const all = Object.entries(checks);
     for (const [name, check] of all) {
       if (check!.status === "ok") continue;
       const detail = check!.detail || check!.status;
-      say.problem(`${name}: ${detail}`, REMEDIES[name] ?? "`journalctl -u gomail -n 50` says more");
+      say.problem("health", `${name}: ${detail}`, REMEDIES[name] ?? "`journalctl -u gomail -n 50` says more");
     }
     const fine = all.filter(([, check]) => check!.status === "ok").map(([name]) => name);
-    if (fine.length > 0) say.ok(`in order: ${fine.join(", ")}`);
+    if (fine.length > 0) say.ok("health", `in order: ${fine.join(", ")}`);
   },
 };

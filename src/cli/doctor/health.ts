@@ -5,6 +5,9 @@ import { printable } from "../../base/printable.ts";
 import type { Invocation } from "../command.ts";
 import { onDaemon } from "../context.ts";
 
+/** Less than a check has: those that ask the daemon for more shall say that it is silent. */
+const ANSWER_MS_MAX = 4000;
+
 export interface Health {
   version: string;
   /** Seconds. */
@@ -29,11 +32,14 @@ function readHealth(answer: unknown): Health {
 
 /** An unhealthy daemon answers 503, with the very checks that are wanted. */
 export async function askDaemon(invocation: Invocation, signal: AbortSignal): Promise<DaemonAnswer> {
+  const late = AbortSignal.timeout(ANSWER_MS_MAX);
   try {
-    const options = { signal, alsoTakes: [503] };
+    const options = { signal: AbortSignal.any([signal, late]), alsoTakes: [503] };
     const answer = await onDaemon(invocation, (client) => client.request("GET", "/health", options));
     return { health: readHealth(answer) };
   } catch (error) {
-    return { health: null, reason: messageOf(error) };
+    const isLate = late.aborted && !signal.aborted;
+    const reason = `Cannot talk to the daemon: no answer within ${ANSWER_MS_MAX / 1000} s`;
+    return { health: null, reason: isLate ? reason : messageOf(error) };
   }
 }

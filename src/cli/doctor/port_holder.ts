@@ -1,5 +1,5 @@
 /**
- * Who holds a port: by what it says when one talks to it, and by the kernel's tables, where they may be read (by
+ * Who answers at a place, and who holds a port: by what it says when one talks to it, and by the kernel's tables, where they may be read (by
  * root alone, and not at all by the packaged program, whose permissions leave /proc out).
  */
 
@@ -22,6 +22,7 @@ export async function overhear(
   place: ListenAddress,
   talk: Talk,
   signal: AbortSignal,
+  silenceMs = SILENCE_MS_MAX,
 ): Promise<string | null> {
   let connection: Deno.Conn;
   try {
@@ -32,8 +33,12 @@ export async function overhear(
     // Refused, or not there: which of them makes no difference.
     return null;
   }
-  const close = () => connection.close();
-  const timer = setTimeout(close, SILENCE_MS_MAX);
+  let isClosed = false;
+  const close = () => {
+    if (!isClosed) connection.close();
+    isClosed = true;
+  };
+  const timer = setTimeout(close, silenceMs);
   signal.addEventListener("abort", close);
   const decoder = new TextDecoder("latin1");
   let heard = "";
@@ -51,11 +56,7 @@ export async function overhear(
   } finally {
     clearTimeout(timer);
     signal.removeEventListener("abort", close);
-    try {
-      close();
-    } catch {
-      // The timer was faster.
-    }
+    close();
   }
   return heard;
 }

@@ -7,7 +7,7 @@
 import { busyPortRemedy, forbiddenPortRemedy, mailServerOf } from "../../config/busy_port.ts";
 import { type ListenAddress, mergeWildcards, parseListen } from "../../config/notation.ts";
 import type { Config } from "../../config/schema.ts";
-import type { Check, Say, Subject } from "./check.ts";
+import { type Check, type Say, sideBySide, type Subject } from "./check.ts";
 import { knockAt, overhear, programOn, type Talk } from "./port_holder.ts";
 
 /** One listener, and how to know whether the program behind it is GoMail. */
@@ -89,12 +89,12 @@ async function hear({ place, talk }: Door, signal: AbortSignal): Promise<string 
 async function sayFree(door: Door, why: Free, { daemon, configFile }: Subject, say: Say): Promise<void> {
   const { key, label, place } = door;
   const { health } = await daemon;
-  if (health === null) return say.ok(`${key} ${label} is free`);
+  if (health === null) return say.ok(key, `${key} ${label} is free`);
   const isForbidden = why === "forbidden" || health.checks.smtp?.detail.includes(`${label}: no permission`);
   const remedy = isForbidden && "port" in place && key.endsWith("_listen")
     ? forbiddenPortRemedy(place.port, key)
     : `\`systemctl restart gomail\`; the daemon may have been started with another config than ${configFile}`;
-  say.problem(`${key} ${label} is free: the daemon runs, and does not listen there`, remedy);
+  say.problem(key, `${key} ${label} is free: the daemon runs, and does not listen there`, remedy);
 }
 
 /** systemd opens the sockets itself, and hands them over when the daemon starts. */
@@ -110,7 +110,7 @@ async function sayTaken(
   const { key, label, place } = door;
   const program = "port" in place ? await programOn(place.port, signal) : null;
   if (subject.config.mode === "socket" && isSystemd(program)) {
-    return say.ok(`${key} ${label}: systemd holds it for GoMail`);
+    return say.ok(key, `${key} ${label}: systemd holds it for GoMail`);
   }
   const server = mailServerOf(program ?? "") ?? mailServerOf(heard.split("\n")[0]!);
   const holder = server?.name ?? program?.replace(/.*\//, "") ?? "another program";
@@ -121,51 +121,34 @@ async function sayTaken(
   const again = subject.config.mode === "socket" && key === "smtp_listen"
     ? "; then `systemctl stop gomail && systemctl start gomail-smtp.socket gomail`"
     : "";
-  say.problem(`${key} ${label} is held by ${holder}`, remedy + again);
+  say.problem(key, `${key} ${label} is held by ${holder}`, remedy + again);
 }
 
 async function checkDoor(door: Door, subject: Subject, say: Say, signal: AbortSignal): Promise<void> {
   const { key, label, place } = door;
-  if ("port" in place && place.port === 0) return say.skipped(`${key} ${label} takes a free port`);
+  if ("port" in place && place.port === 0) return say.skipped(key, `${key} ${label} takes a free port`);
   if ("path" in place && await isInTheWay(place.path)) {
     const remedy = `\`ls -l ${place.path}\`; move it away, or change ${key} in ${subject.configFile}`;
-    return say.problem(`${key} ${label} is taken by a file that is no socket`, remedy);
+    return say.problem(key, `${key} ${label} is taken by a file that is no socket`, remedy);
   }
   const state = "port" in place ? tryPlace(place) : "forbidden";
   if (state === "free") return await sayFree(door, state, subject, say);
   if (state === "elsewhere") {
     const remedy = `\`ip -br address\` lists those it has; correct ${key} in ${subject.configFile}`;
-    return say.problem(`${key} ${label} is not an address of this host`, remedy);
+    return say.problem(key, `${key} ${label} is not an address of this host`, remedy);
   }
   const heard = await hear(door, signal);
   if (heard === null && state === "forbidden") return await sayFree(door, state, subject, say);
   const { health } = await subject.daemon;
   const isRefused = health?.checks.smtp?.detail.includes(`Cannot listen on ${label}:`) ?? false;
-  if (door.isOurs.test(heard ?? "") && !isRefused) return say.ok(`${key} ${label}: GoMail listens`);
+  if (door.isOurs.test(heard ?? "") && !isRefused) return say.ok(key, `${key} ${label}: GoMail listens`);
   await sayTaken(door, heard ?? "", subject, say, signal);
-}
-
-/** Keeps what is said for later. */
-function deferred(say: Say, later: (() => void)[]): Say {
-  return {
-    ok: (summary) => void later.push(() => say.ok(summary)),
-    skipped: (summary, remedy) => void later.push(() => say.skipped(summary, remedy)),
-    notice: (summary, remedy) => void later.push(() => say.notice(summary, remedy)),
-    problem: (summary, remedy) => void later.push(() => say.problem(summary, remedy)),
-  };
 }
 
 export const portsCheck: Check = {
   name: "ports",
   async run(subject, say, signal) {
-    // Side by side, since a silent program costs time; said in the order of the doors.
-    const said = await Promise.all(
-      doorsOf(subject.config).map(async (door) => {
-        const later: (() => void)[] = [];
-        await checkDoor(door, subject, deferred(say, later), signal);
-        return later;
-      }),
-    );
-    for (const tell of said.flat()) tell();
+    // Side by side, since a silent program costs time.
+    await sideBySide(doorsOf(subject.config), say, (door, say) => checkDoor(door, subject, say, signal));
   },
 };

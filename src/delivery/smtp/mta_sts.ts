@@ -91,10 +91,17 @@ export class MtaSts {
   }
 
   async #fetch(domain: string, id: string): Promise<StsPolicyRecord | null> {
-    const { clock, log, store } = this.#deps;
+    const { clock, log, store, httpsPort } = this.#deps;
     const key = `${domain} ${id}`;
     if ((this.#failed.get(key) ?? 0) > clock.monotonic()) return null;
-    const text = await this.#get(domain);
+    const text = await fetchStsPolicy({
+      egress: this.#egress,
+      clock,
+      allowPrivate: this.#deps.allowPrivate(),
+      httpsPort,
+      timeoutMs: FETCH_MS,
+      signal: this.#closing.signal,
+    }, domain);
     const policy = text.ok ? parseStsPolicy(text.value) : text.value;
     if (typeof policy === "string") {
       if (this.#failed.size >= RETRIES_MAX) this.#failed.clear();
@@ -110,39 +117,51 @@ export class MtaSts {
     await store.putStsPolicy(record);
     return record;
   }
+}
 
-  /** The policy file of a domain, or why there is none. */
-  async #get(domain: string): Promise<{ ok: boolean; value: string }> {
-    const { clock, httpsPort, allowPrivate } = this.#deps;
-    const url = URL.parse(`https://mta-sts.${domain}:${httpsPort ?? 443}/.well-known/mta-sts.txt`);
-    // A domain that a URL reads as something else is nobody's.
-    if (url?.hostname !== `mta-sts.${domain}`) return { ok: false, value: "its server has no proper name" };
-    const over = new AbortController();
-    const abort = () => over.abort();
-    const timer = clock.timer(FETCH_MS, abort);
-    this.#closing.signal.addEventListener("abort", abort, { once: true });
-    if (this.#closing.signal.aborted) abort();
-    try {
-      const answer = await this.#egress.request({
-        url,
-        method: "GET",
-        headers: { accept: "text/plain" },
-        allowPrivate: allowPrivate(),
-        keepConnection: false,
-        headerBytesMax: HEADER_BYTES_MAX,
-        bodyBytesMax: BODY_BYTES_MAX,
-        wantsBody: (head) => stsAnswerProblem(head) === null,
-        signal: over.signal,
-      });
-      const problem = stsAnswerProblem(answer) ?? answer.cut;
-      if (problem !== null || !answer.body) return { ok: false, value: problem ?? "no body" };
-      return { ok: true, value: new TextDecoder().decode(answer.body) };
-    } catch (error) {
-      return { ok: false, value: messageOf(error) };
-    } finally {
-      timer.cancel();
-      this.#closing.signal.removeEventListener("abort", abort);
-    }
+export interface FetchDeps {
+  egress: Egress;
+  clock: Clock;
+  allowPrivate: boolean;
+  /** Of the policy server; 443 but in tests. */
+  httpsPort?: number | undefined;
+  timeoutMs: number;
+  signal: AbortSignal;
+}
+
+/** The text of a domain's policy file; or why there is none, in words. */
+export async function fetchStsPolicy(
+  { egress, clock, allowPrivate, httpsPort, timeoutMs, signal }: FetchDeps,
+  domain: string,
+): Promise<{ ok: boolean; value: string }> {
+  const url = URL.parse(`https://mta-sts.${domain}:${httpsPort ?? 443}/.well-known/mta-sts.txt`);
+  // A domain that a URL reads as something else is nobody's.
+  if (url?.hostname !== `mta-sts.${domain}`) return { ok: false, value: "its server has no proper name" };
+  const over = new AbortController();
+  const abort = () => over.abort();
+  const timer = clock.timer(timeoutMs, abort);
+  signal.addEventListener("abort", abort, { once: true });
+  if (signal.aborted) abort();
+  try {
+    const answer = await egress.request({
+      url,
+      method: "GET",
+      headers: { accept: "text/plain" },
+      allowPrivate,
+      keepConnection: false,
+      headerBytesMax: HEADER_BYTES_MAX,
+      bodyBytesMax: BODY_BYTES_MAX,
+      wantsBody: (head) => stsAnswerProblem(head) === null,
+      signal: over.signal,
+    });
+    const problem = stsAnswerProblem(answer) ?? answer.cut;
+    if (problem !== null || !answer.body) return { ok: false, value: problem ?? "no body" };
+    return { ok: true, value: new TextDecoder().decode(answer.body) };
+  } catch (error) {
+    return { ok: false, value: messageOf(error) };
+  } finally {
+    timer.cancel();
+    signal.removeEventListener("abort", abort);
   }
 }
 

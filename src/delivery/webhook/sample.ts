@@ -6,6 +6,7 @@
 
 import { newId } from "../../base/id.ts";
 import { printable } from "../../base/printable.ts";
+import { newWebhookSecret } from "../../base/secret.ts";
 import { routesOf } from "../../events/jobs.ts";
 import type { MessageRecord } from "../../store/types.ts";
 import { Egress, EgressError } from "../egress/mod.ts";
@@ -25,6 +26,17 @@ export interface SampleResult {
   error: string | null;
   /** The beginning of the answer's body, as one line. */
   answer: string | null;
+  /** The receiver's clock less ours, by the Date of its answer, which has whole seconds; null without one. */
+  clockDifferenceMs: number | null;
+}
+
+export interface SampleWish {
+  /** Absent: the receiver of each route. */
+  url: string | null;
+  /** Made with a secret that nobody has: a receiver that verifies refuses it, and its app sees nothing of it. */
+  isForged?: boolean;
+  /** Less than webhook_timeout, for who can't wait so long. */
+  timeoutMs?: number;
 }
 
 const HEADER_BYTES_MAX = 32 * 1024;
@@ -114,11 +126,12 @@ function placesOf(config: WebhookConfig, wanted: string | null): Place[] {
  * Sends one to each receiver, all at once, and tells what came back. Resolves with an empty list when there is no
  * receiver; rejects when the sample can't be made.
  */
-export function createSampleSender(deps: WebhookDeps): (url: string | null) => Promise<SampleResult[]> {
+export function createSampleSender(deps: WebhookDeps): (wish: SampleWish) => Promise<SampleResult[]> {
   const egress = new Egress({ ...deps, allowedBy: "webhook_allow_private" });
-  return async (wanted) => {
+  return async ({ url, isForged = false, timeoutMs = Infinity }) => {
     const { config, buildPayload, baseUrl, urlKey, clock } = deps;
-    const places = placesOf(config(), wanted);
+    const forged = { secrets: [newWebhookSecret()] };
+    const places = placesOf(config(), url).map((place) => isForged ? { ...place, ...forged } : place);
     const record = sampleRecord(clock.now());
     const bytes = rawOf(record);
     const payload = await buildPayload({
@@ -132,24 +145,27 @@ export function createSampleSender(deps: WebhookDeps): (url: string | null) => P
     });
     const sample = { ...JSON.parse(new TextDecoder().decode(payload)), sample: true };
     const body = new TextEncoder().encode(JSON.stringify(sample));
-    return await Promise.all(places.map((place) => sendOne(deps, egress, place, record, body)));
+    return await Promise.all(
+      places.map((place) => sendOne(deps, egress, { ...place, timeoutMs }, record, body)),
+    );
   };
 }
 
 async function sendOne(
   { config, clock }: WebhookDeps,
   egress: Egress,
-  { url, secrets }: Place,
+  { url, secrets, timeoutMs }: Place & { timeoutMs: number },
   { requestId }: MessageRecord,
   body: Uint8Array,
 ): Promise<SampleResult> {
   const { webhook_timeout, webhook_allow_private, webhook_bearer_token } = config();
   const over = new AbortController();
-  const timer = clock.timer(webhook_timeout, () => over.abort());
+  const waitMs = Math.min(webhook_timeout, timeoutMs);
+  const timer = clock.timer(waitMs, () => over.abort());
   const began = clock.monotonic();
   const id = newId();
   const nowMs = clock.now();
-  const tell = (rest: Pick<SampleResult, "status" | "outcome" | "error" | "answer">): SampleResult => {
+  const tell = (rest: Omit<SampleResult, "url" | "id" | "tookMs">): SampleResult => {
     return { url: shown(url), id, tookMs: Math.round(clock.monotonic() - began), ...rest };
   };
   try {
@@ -169,11 +185,13 @@ async function sendOne(
     const meant = outcomeOf({ status, retryAfter: headers["retry-after"] ?? null }, nowMs);
     const error = meant.kind === "delivered" ? null : meant.error;
     const outcome = meant.kind === "delivered" || meant.kind === "deferred" ? meant.kind : "failed";
-    return tell({ status, outcome, error, answer: lineOf(answer.body) });
+    const clockDifferenceMs = differenceOf(headers.date, clock.now());
+    return tell({ status, outcome, error, answer: lineOf(answer.body), clockDifferenceMs });
   } catch (error) {
-    const late = over.signal.aborted ? `no answer within ${webhook_timeout / 1000} s` : null;
+    const late = over.signal.aborted ? `no answer within ${waitMs / 1000} s` : null;
     const why = late ?? (error instanceof EgressError ? error.message : "connection failed");
-    return tell({ status: null, outcome: "deferred", error: `Cannot deliver: ${why}`, answer: null });
+    const said = `Cannot deliver: ${why}`;
+    return tell({ status: null, outcome: "deferred", error: said, answer: null, clockDifferenceMs: null });
   } finally {
     timer.cancel();
   }
@@ -182,6 +200,13 @@ async function sendOne(
 /** Without what may be a secret of the receiver's. */
 function shown(url: URL): string {
   return `${url.protocol}//${url.host}${url.pathname}`;
+}
+
+/** Zero within the second that a Date stands for. */
+function differenceOf(date: string | undefined, nowMs: number): number | null {
+  const theirs = Date.parse(date ?? "");
+  if (Number.isNaN(theirs)) return null;
+  return nowMs >= theirs && nowMs < theirs + 1000 ? 0 : Math.round(theirs - nowMs);
 }
 
 function lineOf(body: Uint8Array | null): string | null {

@@ -78,6 +78,15 @@ export interface SampleResult {
   outcome: "delivered" | "deferred" | "failed";
   error: string | null;
   answer: string | null;
+  /** The receiver's clock less ours; null when its answer had no date. */
+  clockDifferenceMs: number | null;
+}
+
+export interface SampleWish {
+  url: string | null;
+  /** With a signature that a receiver has to refuse. */
+  isForged: boolean;
+  timeoutMs?: number;
 }
 
 export type SecretChange =
@@ -99,7 +108,7 @@ export interface HttpDeps {
   queue: (action: JobAction, filter: JobFilter, dryRun: boolean) => Promise<number>;
   suppressions: SuppressionFlow;
   /** To this URL, or to the receiver of each route; empty when there is none. */
-  testWebhook: (url: string | null) => Promise<SampleResult[]>;
+  testWebhook: (wish: SampleWish) => Promise<SampleResult[]>;
   /** Each rejects when the change can't be kept; then nothing has changed. */
   webhookSecrets: Record<"rotate" | "retire" | "cancel", () => Promise<SecretChange>>;
   bans: BanBook;

@@ -1,7 +1,7 @@
 /** /v1/webhook: what is asked of the post room, and how its answers are told. */
 
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import type { SampleResult } from "../../../src/servers/http/types.ts";
+import type { SampleResult, SampleWish } from "../../../src/servers/http/types.ts";
 import { test } from "../../support/test.ts";
 import { post, verdictOf, withDoor } from "./harness.ts";
 
@@ -13,22 +13,29 @@ const RESULT: SampleResult = {
   outcome: "deferred",
   error: "Receiver answered 500",
   answer: "boom",
+  clockDifferenceMs: -2000,
 };
 
 test("A sample goes to the URL that is named, or to every receiver, and its answer is told", async () => {
-  const asked: (string | null)[] = [];
-  const testWebhook = (url: string | null) => {
-    asked.push(url);
+  const asked: SampleWish[] = [];
+  const testWebhook = (wish: SampleWish) => {
+    asked.push(wish);
     return Promise.resolve([RESULT]);
   };
   await withDoor({ deps: { testWebhook } }, async (h) => {
     const answer = await h.call("/v1/webhook/test", post({ url: RESULT.url }));
-    const { id, tookMs, ...same } = RESULT;
+    const { id, tookMs, clockDifferenceMs, ...same } = RESULT;
     assertEquals([answer.status, await answer.json()], [200, {
-      items: [{ ...same, webhook_id: id, took_ms: tookMs }],
+      items: [{ ...same, webhook_id: id, took_ms: tookMs, clock_difference_ms: clockDifferenceMs }],
     }]);
     assertEquals((await verdictOf(h.call("/v1/webhook/test", post({}))))[0], 200);
-    assertEquals(asked, [RESULT.url, null]);
+    const forged = post({ signature: "wrong", timeout_ms: 4000 });
+    assertEquals((await verdictOf(h.call("/v1/webhook/test", forged)))[0], 200);
+    assertEquals(asked, [
+      { url: RESULT.url, isForged: false },
+      { url: null, isForged: false },
+      { url: null, isForged: true, timeoutMs: 4000 },
+    ]);
   });
 });
 
@@ -48,7 +55,9 @@ test("What is no URL, or says more than it should, is 400 and sends nothing", as
       const answer = await h.call("/v1/webhook/test", post({ url }));
       assertEquals([answer.status, (await answer.json()).details.problems[0].path], [400, "url"]);
     }
-    assertEquals((await verdictOf(h.call("/v1/webhook/test", post({ to: "x" }))))[0], 400);
+    for (const body of [{ to: "x" }, { signature: "odd" }, { timeout_ms: 1 }]) {
+      assertEquals((await verdictOf(h.call("/v1/webhook/test", post(body))))[0], 400);
+    }
   });
 });
 

@@ -14,6 +14,10 @@ const httpUrl = z.string().min(1).max(2000).refine(
 
 const testBody = z.strictObject({
   url: httpUrl.optional().describe("Where to; absent, to the receiver of each route"),
+  signature: z.enum(["right", "wrong"]).default("right").describe(
+    "wrong: signed with a secret that nobody has, so that a receiver that verifies has to refuse it",
+  ),
+  timeout_ms: z.int().min(100).max(300_000).optional().describe("To wait less than webhook_timeout"),
 });
 
 const testResult = z.object({
@@ -26,6 +30,7 @@ const testResult = z.object({
   ),
   error: z.string().nullable(),
   answer: z.string().nullable().describe("The beginning of the answer's body, as one line"),
+  clock_difference_ms: z.int().nullable().describe("The receiver's clock, by its Date, less ours"),
 });
 
 const secretBody = z.strictObject({
@@ -58,11 +63,19 @@ function testRoute(deps: HttpDeps): Route {
     async handle(c) {
       const body = await readJson(c, deps, testBody);
       if (isProblem(body)) return body;
-      const results = await deps.testWebhook(body.value.url ?? null);
+      const { url = null, signature, timeout_ms: timeoutMs } = body.value;
+      const isForged = signature === "wrong";
+      const results = await deps.testWebhook({
+        url,
+        isForged,
+        ...(timeoutMs !== undefined && { timeoutMs }),
+      });
       if (results.length === 0) {
         return problem("conflict", "Cannot send a sample: there is no webhook_url and no route");
       }
-      const items = results.map(({ id, tookMs, ...same }) => ({ ...same, webhook_id: id, took_ms: tookMs }));
+      const items = results.map(({ id, tookMs, clockDifferenceMs, ...same }) => {
+        return { ...same, webhook_id: id, took_ms: tookMs, clock_difference_ms: clockDifferenceMs };
+      });
       return json({ items });
     },
   };
