@@ -8,11 +8,13 @@ import { VERSION } from "../base/version.ts";
 import { printable } from "../base/printable.ts";
 import {
   type Candidate,
+  checkBeside,
   createBackup,
   type Created,
   expendableIn,
   type Keep,
   listBackups,
+  type Listed,
   NOWHERE,
   type Output,
   parseKeep,
@@ -163,16 +165,17 @@ async function runVerify(invocation: Invocation): Promise<number> {
   const openWith = openWithOf(invocation);
   const progress = progressOn(io);
   let read = 0;
+  const path = args[0] === "-" ? null : resolve(args[0]!);
   const { summary } = await told(async () => {
     try {
-      return await readBackup({
-        source: args[0] === "-"
-          ? { kind: "stream", stream: io.inputStream() }
-          : { kind: "file", path: resolve(args[0]!) },
+      const manifest = await readBackup({
+        source: path === null ? { kind: "stream", stream: io.inputStream() } : { kind: "file", path },
         openWith,
         sink: NOWHERE,
         progress: (bytes) => progress.show(`verifying, ${sizeText(read += bytes)}`),
       });
+      if (path !== null) await checkBeside(path, manifest);
+      return manifest;
     } finally {
       progress.end();
     }
@@ -180,6 +183,12 @@ async function runVerify(invocation: Invocation): Promise<number> {
   if (isOn(flags, "json")) io.out(json({ sound: true, ...summary }));
   else io.out(`sound: ${summary.kind} backup of ${summary.created_at}, ${contentText(summary)}\n`);
   return EXIT.ok;
+}
+
+/** What kind it is, and what it is good for. */
+function kindText({ summary, lacks }: Listed): string {
+  if (summary === null) return "unknown: its manifest is missing or damaged";
+  return lacks.length === 0 ? summary.kind : `${summary.kind}, useless: ${lacks[0]} is missing`;
 }
 
 async function runList({ io, flags }: Invocation): Promise<number> {
@@ -193,15 +202,18 @@ async function runList({ io, flags }: Invocation): Promise<number> {
     io.err(`no backups in ${printable(dir)}\n`);
     return EXIT.ok;
   }
-  const rows = found.map(({ file, bytes, encrypted, summary }) => [
-    summary?.created_at ?? "-",
-    summary?.kind ?? "unknown: its manifest is missing or damaged",
-    sizeText(bytes),
-    encrypted ? "yes" : "no",
-    summary === null ? "-" : String(summary.messages),
-    summary?.last_message?.received_at ?? "-",
-    file,
-  ]);
+  const rows = found.map((item) => {
+    const { file, bytes, encrypted, summary } = item;
+    return [
+      summary?.created_at ?? "-",
+      kindText(item),
+      sizeText(bytes),
+      encrypted ? "yes" : "no",
+      summary === null ? "-" : String(summary.messages),
+      summary?.last_message?.received_at ?? "-",
+      file,
+    ];
+  });
   io.out(table([["CREATED", "KIND", "SIZE", "ENCRYPTED", "MESSAGES", "LAST MESSAGE", "FILE"], ...rows]));
   return EXIT.ok;
 }

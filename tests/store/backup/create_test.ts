@@ -198,6 +198,7 @@ test("A database that SQLite accepts and that is no sound store is refused", asy
       /refer to rows that are not there/,
     ],
     ["PRAGMA user_version = 999", /newer than this program/],
+    ["PRAGMA application_id = 7", /none of GoMail's/],
   ];
   for (const [sql, why] of wrong) {
     await withDatabase((db) => db.exec(sql), async (path, dir) => {
