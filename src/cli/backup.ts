@@ -1,210 +1,8 @@
-/**
- * `backup create|verify|list`: work on files, with the daemon running or stopped and without asking it. The name of
- * what was made is alone on stdout, so that a script can take it as it is; everything else goes to stderr.
- */
+/** `backup create|verify|list`, as the front desk knows them; what they do is loaded when one of them runs. */
 
-import { join, resolve } from "node:path";
-import { VERSION } from "../base/version.ts";
-import { printable } from "../base/printable.ts";
-import {
-  type Candidate,
-  createBackup,
-  type Created,
-  expendableIn,
-  type Keep,
-  listBackups,
-  NOWHERE,
-  type Output,
-  parseKeep,
-  readBackup,
-  removeBackups,
-  sealer,
-} from "../store/backup/mod.ts";
-import {
-  BACKUP_DIR,
-  DIR_FLAG,
-  OPEN_FLAGS,
-  openWithOf,
-  PASSPHRASE_FLAG,
-  passphraseOf,
-  progressOn,
-  sizeText,
-  storeOf,
-  told,
-} from "./backup_context.ts";
-import { configEntries } from "./backup_config.ts";
-import { type Command, EXIT, type Invocation, isOn, UsageError, valueOf } from "./command.ts";
+import { DIR_FLAG, OPEN_FLAGS, PASSPHRASE_FLAG } from "./backup_flags.ts";
+import type { Command } from "./command.ts";
 import { JSON_FLAG } from "./context.ts";
-import { json, table } from "./format.ts";
-import { contentText } from "./restore.ts";
-
-function outputOf({ io, flags }: Invocation): Output {
-  const file = valueOf(flags, "output");
-  const dir = valueOf(flags, "dir");
-  if (file !== undefined && dir !== undefined) throw new UsageError("--output and --dir exclude each other");
-  if (file === "-") return { kind: "stream", write: io.outBytes };
-  return file === undefined
-    ? { kind: "folder", dir: resolve(dir ?? BACKUP_DIR) }
-    : { kind: "file", path: resolve(file) };
-}
-
-function report(invocation: Invocation, { summary, path, bytes }: Created): void {
-  const { io, flags } = invocation;
-  const { id, kind, created_at, messages, missing_blobs } = summary;
-  if (missing_blobs.length > 0) {
-    io.err(
-      `gomail: ${missing_blobs.length} bodies that rows name are missing in the store: ${missing_blobs[0]}\n`,
-    );
-  }
-  if (path === null) return io.err(`${kind} backup, ${contentText(summary)}, ${sizeText(bytes)}\n`);
-  if (isOn(flags, "json")) {
-    return io.out(
-      json({
-        id,
-        kind,
-        path,
-        bytes,
-        created_at,
-        messages,
-        last_message: summary.last_message,
-        missing_blobs,
-      }),
-    );
-  }
-  io.out(`${path}\n`);
-  io.err(`${kind} backup, ${contentText(summary)}, ${sizeText(bytes)}\n`);
-}
-
-/** What retention is asked to do, or null. */
-function keepOf({ flags }: Invocation, output: Output): { dir: string; keep: Keep } | null {
-  const text = valueOf(flags, "keep");
-  if (text === undefined) {
-    if (isOn(flags, "dry-run")) {
-      throw new UsageError("--dry-run belongs to --keep: it says what would be removed");
-    }
-    return null;
-  }
-  const keep = parseKeep(text);
-  if (keep === null) {
-    throw new UsageError("--keep is a list such as 7d,4w,6m: days, weeks and months to keep");
-  }
-  if (output.kind !== "folder") throw new UsageError("--keep is about a folder, and goes with --dir");
-  return { dir: output.dir, keep };
-}
-
-/** Only after a new backup is in its place. */
-async function retain(
-  { io, flags }: Invocation,
-  { dir, keep }: { dir: string; keep: Keep },
-): Promise<Candidate[]> {
-  const files = await expendableIn(dir, keep);
-  const isDry = isOn(flags, "dry-run");
-  if (!isDry) await removeBackups(dir, files);
-  for (const { file, bytes } of files) {
-    io.err(`${isDry ? "would remove" : "removed"} ${printable(file)}, ${sizeText(bytes)}\n`);
-  }
-  return files;
-}
-
-/** `--keep SPEC --dry-run`: no backup, and nothing is removed. */
-async function tryRetention(invocation: Invocation, retention: { dir: string; keep: Keep }): Promise<number> {
-  const files = await told(() => retain(invocation, retention));
-  if (isOn(invocation.flags, "json")) {
-    invocation.io.out(json({ would_remove: files.map(({ file }) => file) }));
-  } else if (files.length === 0) invocation.io.err("nothing would be removed\n");
-  return EXIT.ok;
-}
-
-async function runCreate(invocation: Invocation): Promise<number> {
-  const { io, flags } = invocation;
-  const output = outputOf(invocation);
-  const retention = keepOf(invocation, output);
-  if (retention !== null && isOn(flags, "dry-run")) return await tryRetention(invocation, retention);
-  const incremental = isOn(flags, "incremental");
-  if (output.kind === "stream" && incremental) {
-    throw new UsageError("--incremental needs a folder: what it leaves out has to lie beside it");
-  }
-  if (output.kind === "stream" && isOn(flags, "json")) {
-    throw new UsageError("--json and --output - exclude each other");
-  }
-  const recipients = flags.get("recipient") ?? [];
-  const passphrase = passphraseOf(invocation);
-  if (recipients.length > 0 && passphrase !== undefined) {
-    throw new UsageError("--recipient and --passphrase-file exclude each other");
-  }
-  const { dataDir, diskReserve } = storeOf(invocation);
-  const progress = progressOn(io);
-  const created = await told(async () => {
-    const { entries, warnings } = configEntries(invocation);
-    for (const warning of warnings) io.err(`gomail: ${printable(warning)}\n`);
-    try {
-      return await createBackup({
-        dataDir,
-        output,
-        incremental,
-        seal: sealer({ recipients, passphrase }),
-        config: entries,
-        diskReserve,
-        gomailVersion: VERSION,
-        now: io.now(),
-        progress: (what, part) => progress.show(`${what} ${Math.floor(part * 100)} %`),
-      });
-    } finally {
-      progress.end();
-    }
-  });
-  report(invocation, created);
-  if (retention !== null) await told(() => retain(invocation, retention));
-  return EXIT.ok;
-}
-
-async function runVerify(invocation: Invocation): Promise<number> {
-  const { io, args, flags } = invocation;
-  const openWith = openWithOf(invocation);
-  const progress = progressOn(io);
-  let read = 0;
-  const { summary } = await told(async () => {
-    try {
-      return await readBackup({
-        source: args[0] === "-"
-          ? { kind: "stream", stream: io.inputStream() }
-          : { kind: "file", path: resolve(args[0]!) },
-        openWith,
-        sink: NOWHERE,
-        progress: (bytes) => progress.show(`verifying, ${sizeText(read += bytes)}`),
-      });
-    } finally {
-      progress.end();
-    }
-  });
-  if (isOn(flags, "json")) io.out(json({ sound: true, ...summary }));
-  else io.out(`sound: ${summary.kind} backup of ${summary.created_at}, ${contentText(summary)}\n`);
-  return EXIT.ok;
-}
-
-async function runList({ io, flags }: Invocation): Promise<number> {
-  const dir = resolve(valueOf(flags, "dir") ?? BACKUP_DIR);
-  const found = await told(() => listBackups(dir));
-  if (isOn(flags, "json")) {
-    io.out(json({ items: found.map((item) => ({ ...item, path: join(dir, item.file) })) }));
-    return EXIT.ok;
-  }
-  if (found.length === 0) {
-    io.err(`no backups in ${printable(dir)}\n`);
-    return EXIT.ok;
-  }
-  const rows = found.map(({ file, bytes, encrypted, summary }) => [
-    summary?.created_at ?? "-",
-    summary?.kind ?? "unknown: its manifest is missing or damaged",
-    sizeText(bytes),
-    encrypted ? "yes" : "no",
-    summary === null ? "-" : String(summary.messages),
-    summary?.last_message?.received_at ?? "-",
-    file,
-  ]);
-  io.out(table([["CREATED", "KIND", "SIZE", "ENCRYPTED", "MESSAGES", "LAST MESSAGE", "FILE"], ...rows]));
-  return EXIT.ok;
-}
 
 export const backupCommands: readonly Command[] = [
   {
@@ -252,7 +50,7 @@ export const backupCommands: readonly Command[] = [
       "backup create --incremental --recipient age1...",
       "backup create --output - > gomail.tar",
     ],
-    run: runCreate,
+    run: async (invocation) => await (await import("./backup_run.ts")).runCreate(invocation),
   },
   {
     name: "backup verify",
@@ -261,7 +59,7 @@ export const backupCommands: readonly Command[] = [
     flags: [...OPEN_FLAGS, JSON_FLAG],
     args: { min: 1, max: 1 },
     examples: ["backup verify /var/backups/gomail/gomail-20260101T000000Z-0123456789abcdef.full.tar"],
-    run: runVerify,
+    run: async (invocation) => await (await import("./backup_run.ts")).runVerify(invocation),
   },
   {
     name: "backup list",
@@ -269,6 +67,6 @@ export const backupCommands: readonly Command[] = [
     usage: "[--dir D] [--json]",
     flags: [DIR_FLAG, JSON_FLAG],
     examples: ["backup list"],
-    run: runList,
+    run: async (invocation) => await (await import("./backup_run.ts")).runList(invocation),
   },
 ];

@@ -5,36 +5,9 @@ import { configOf } from "../config/schema.ts";
 import { fileProblem, plainMessage } from "../base/places.ts";
 import { BackupError, type OpenWith } from "../store/backup/mod.ts";
 import { StoreError } from "../base/errors.ts";
-import { CommandError, type Flag, type Invocation, UsageError, valueOf } from "./command.ts";
+import { CommandError, type Invocation, UsageError, valueOf } from "./command.ts";
 import { loadInput } from "./context.ts";
 import type { CliIo } from "./io.ts";
-
-/** Where backups are, unless somebody says otherwise. */
-export const BACKUP_DIR = "/var/backups/gomail";
-
-export const DIR_FLAG: Flag = {
-  name: "dir",
-  kind: "value",
-  placeholder: "D",
-  summary: `the folder of the backups, instead of ${BACKUP_DIR}`,
-};
-
-export const PASSPHRASE_FLAG: Flag = {
-  name: "passphrase-file",
-  kind: "value",
-  placeholder: "F",
-  summary: "a file with the passphrase alone; age's, in place of keys",
-};
-
-export const OPEN_FLAGS: readonly Flag[] = [
-  {
-    name: "identity",
-    kind: "value",
-    placeholder: "F",
-    summary: "a file with the age identity (AGE-SECRET-KEY-1...), as age-keygen writes it",
-  },
-  PASSPHRASE_FLAG,
-];
 
 const KEY_FILE_BYTES_MAX = 65_536;
 
@@ -113,7 +86,10 @@ export async function told<T>(work: () => Promise<T>): Promise<T> {
       );
     }
     if (error instanceof Error && ("code" in error || error instanceof Deno.errors.NotCapable)) {
-      throw new CommandError(`Cannot do it: ${plainMessage(error)}`);
+      const remedy = error instanceof Deno.errors.NotCapable
+        ? "; or let the shell open it: `-` and > or <"
+        : "";
+      throw new CommandError(`Cannot do it: ${plainMessage(error)}${remedy}`);
     }
     throw error;
   }

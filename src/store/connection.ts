@@ -28,7 +28,7 @@ import { Suppressions } from "./suppressions.ts";
 import { Tokens } from "./tokens.ts";
 
 /** "GMvl": marks the file as ours, so that another program's database is refused before it is changed. */
-const APPLICATION_ID = 0x474d766c;
+export const APPLICATION_ID = 0x474d766c;
 const BUSY_TIMEOUT_MS = 5_000;
 const CACHE_KIB = 32 * 1024;
 /** After a burst the write-ahead log is cut to this. */

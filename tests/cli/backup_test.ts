@@ -42,6 +42,18 @@ test("create prints the path alone; list, verify and restore say what is in it",
     assertStringIncludes(restored.out, "whatever was acknowledged after 2026-");
   }));
 
+test("A manifest beside that is not the archive's, and a chain with a hole, are told of", () =>
+  withStore(async ({ run }) => {
+    const full = (await run("backup create --dir @/out")).out.trim();
+    const increment = (await run("backup create --dir @/out --incremental")).out.trim();
+    await Deno.copyFile(`${increment}.manifest.json`, `${full}.manifest.json`);
+    const ran = await run(`backup verify ${full}`);
+    assertEquals([ran.code, ran.out], [1, ""]);
+    assertMatch(ran.err, /^gomail: Cannot trust \S+\.manifest\.json: [^\n]+\n$/);
+    for (const end of ["", ".manifest.json"]) await Deno.remove(full + end);
+    assertMatch((await run("backup list --dir @/out")).out, /incremental, useless: [0-9a-f]{16} is missing/);
+  }));
+
 test("- is stdout and stdin", () =>
   withStore(async ({ dir, run }) => {
     const made = await run("backup create --output -");

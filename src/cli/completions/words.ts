@@ -46,8 +46,8 @@ function flagWords(flag: Flag, values?: Values): FlagWords {
 
 /** By the key's name where its kind does not tell: paths are text. */
 function valuesOfKey(name: string, choices: ReadonlyMap<string, readonly string[]>): Values {
-  if (/_(?:file|path|socket)$/.test(name) && name !== "metrics_path") return "files";
-  if (/_dir$/.test(name)) return "directories";
+  if (/_(?:file|path|socket)$|^(?:output|identity)$/.test(name) && name !== "metrics_path") return "files";
+  if (/(?:^|_)dir$/.test(name)) return "directories";
   return choices.get(name) ?? "any";
 }
 

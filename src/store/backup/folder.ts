@@ -5,7 +5,14 @@
 
 import { join } from "node:path";
 import { BackupError } from "./errors.ts";
-import { CHAIN_MAX, type Manifest, parseManifest, parseSummary, type Summary } from "./manifest.ts";
+import {
+  CHAIN_MAX,
+  type Manifest,
+  manifestText,
+  parseManifest,
+  parseSummary,
+  type Summary,
+} from "./manifest.ts";
 import { idInFileName, MANIFEST_BYTES_MAX } from "./names.ts";
 import { BLOCK_BYTES, END } from "./tar.ts";
 import { sumsText } from "./write_archive.ts";
@@ -22,6 +29,8 @@ export interface Listed {
   encrypted: boolean;
   /** Null when the manifest beside it is missing or damaged. */
   summary: Summary | null;
+  /** Ids of what it stands on and that is not in the folder: without them it is good for nothing. */
+  lacks: string[];
 }
 
 async function firstLine(path: string): Promise<string | null> {
@@ -68,8 +77,10 @@ export async function listBackups(dir: string): Promise<Listed[]> {
     if (idInFileName(file) === null && !names.has(file + BESIDE)) continue;
     const summary = await summaryBeside(join(dir, file));
     const { size } = await Deno.stat(join(dir, file));
-    found.push({ file, bytes: size, encrypted: file.endsWith(".age"), summary });
+    found.push({ file, bytes: size, encrypted: file.endsWith(".age"), summary, lacks: [] });
   }
+  const ids = new Set(found.map(({ file, summary }) => idInFileName(file) ?? summary?.id));
+  for (const item of found) item.lacks = item.summary?.chain.filter((id) => !ids.has(id)) ?? [];
   const time = ({ summary, file }: Listed) => summary?.created_at ?? file;
   return found.sort((a, b) => time(a) < time(b) ? 1 : -1);
 }
@@ -108,13 +119,23 @@ async function manifestBeside(path: string, encrypted: boolean): Promise<Manifes
   }
 }
 
+/** Throws when a manifest beside an archive is not the one inside: increments would be built on it. */
+export async function checkBeside(path: string, manifest: Manifest): Promise<void> {
+  const text = await Deno.readTextFile(path + BESIDE).catch((error) => {
+    if (error instanceof Deno.errors.NotFound) return null;
+    throw error;
+  });
+  if (text === null || text === manifestText(manifest)) return;
+  throw new BackupError(
+    `Cannot trust ${path}${BESIDE}: it is not the manifest of its archive, which is sound; remove it`,
+  );
+}
+
 /** The newest backup that an increment can stand on: whole as far as can be seen, all its files there, not too long a chain. */
 export async function newestBase(dir: string): Promise<Manifest | null> {
   const all = await listBackups(dir);
-  const ids = new Set(all.map(({ file, summary }) => idInFileName(file) ?? summary?.id));
-  for (const { file, encrypted, summary } of all) {
-    if (summary === null || summary.chain.length >= CHAIN_MAX) continue;
-    if (!summary.chain.every((id) => ids.has(id))) continue;
+  for (const { file, encrypted, summary, lacks } of all) {
+    if (summary === null || summary.chain.length >= CHAIN_MAX || lacks.length > 0) continue;
     const manifest = await manifestBeside(join(dir, file), encrypted);
     if (manifest !== null && manifest.summary.id === summary.id) return manifest;
   }

@@ -13,6 +13,8 @@ export const FORMAT_VERSION = 1;
 /** A full backup and so many on top of it. */
 export const CHAIN_MAX = 31;
 export const CHUNK_BYTES_MIN = 64 * 1024;
+/** 8 TiB: what a file can be on any file system. */
+export const DATABASE_BYTES_MAX = 2 ** 43;
 const CHUNK_BYTES_MAX = 1024 * 1024;
 
 export type BackupKind = "full" | "incremental";
@@ -85,7 +87,8 @@ function isSummary(value: Record<string, unknown>): boolean {
     isText(value.gomail_version, /^[\w.+-]{1,64}$/) && isCount(value.schema_version) &&
     isCount(value.messages) && isCount(value.jobs_owed) && isLastMessage(value.last_message) &&
     Array.isArray(missing) && missing.every((name) => knownName(String(name))?.kind === "blob") &&
-    isRecord(database) && isCount(database.bytes) && isCount(database.chunk_bytes, CHUNK_BYTES_MAX) &&
+    isRecord(database) && isCount(database.bytes, DATABASE_BYTES_MAX) &&
+    isCount(database.chunk_bytes, CHUNK_BYTES_MAX) &&
     database.chunk_bytes >= CHUNK_BYTES_MIN && Number.isInteger(Math.log2(database.chunk_bytes));
 }
 

@@ -2,7 +2,7 @@
 
 export { BackupError } from "./errors.ts";
 export { createBackup, type Created, type CreateOptions, LAST_BACKUP, type Output } from "./create.ts";
-export { listBackups, type Listed } from "./folder.ts";
+export { checkBeside, listBackups, type Listed } from "./folder.ts";
 export { type Candidate, expendable, expendableIn, type Keep, parseKeep, removeBackups } from "./keep.ts";
 export type { Manifest, Summary } from "./manifest.ts";
 export { NOWHERE, readBackup, type ReadOptions, type Source } from "./read_backup.ts";

@@ -8,7 +8,7 @@
 import { createHash } from "node:crypto";
 import type { ByteReader } from "./bytes.ts";
 import { BadArchive } from "./errors.ts";
-import { chunkSize, type Manifest, parseManifest } from "./manifest.ts";
+import { CHUNK_BYTES_MIN, chunkSize, DATABASE_BYTES_MAX, type Manifest, parseManifest } from "./manifest.ts";
 import { chunkName, chunkOffset, type EntryKind, knownName, MANIFEST } from "./names.ts";
 import { readHeader, readPadding, type TarEntry } from "./tar.ts";
 import { sumsText } from "./write_archive.ts";
@@ -34,6 +34,9 @@ const ORDER: readonly EntryKind[] = ["chunk", "blob", "secret", "dkim", "config"
 const ENTRIES_MAX = 20_000_000;
 const PIECE_BYTES = 256 * 1024;
 
+/** Where a piece of a database may begin. */
+const isPlace = (offset: number) => offset % CHUNK_BYTES_MIN === 0 && offset < DATABASE_BYTES_MAX;
+
 /** Entries so far, and that the next one may follow them. */
 class Order {
   readonly found = new Map<string, Found>();
@@ -47,6 +50,9 @@ class Order {
       throw new BadArchive(`its entry ${JSON.stringify(name.slice(0, 120))} is none that a backup has`);
     }
     if (size > known.bytesMax) throw new BadArchive(`its entry ${name} is too large`);
+    if (known.kind === "chunk" && !isPlace(chunkOffset(name))) {
+      throw new BadArchive(`its entry ${name} has no place`);
+    }
     const place = ORDER.indexOf(known.kind);
     if (this.found.has(name)) throw new BadArchive(`its entry ${name} comes twice`);
     if (place < this.#place || known.kind === "chunk" && chunkOffset(name) <= this.#lastOffset) {

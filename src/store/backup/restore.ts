@@ -8,6 +8,7 @@
 
 import { dirname, join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
+import { APPLICATION_ID } from "../connection.ts";
 import { freeBytes, lockDataDir, RESTORE_DIR, syncDir, unlockDataDir } from "../disk.ts";
 import { MIGRATIONS, schemaVersion } from "../migrations/mod.ts";
 import { writeAll } from "./bytes.ts";
@@ -94,6 +95,10 @@ class Stage implements Sink {
 }
 
 function checkRows(db: DatabaseSync): void {
+  const [owner] = Object.values(db.prepare("PRAGMA application_id").get() ?? {});
+  if (owner !== APPLICATION_ID) {
+    throw new BackupError("Cannot use the backup: its database is none of GoMail's");
+  }
   const [integrity] = Object.values(db.prepare("PRAGMA integrity_check(1)").get() ?? {});
   if (integrity !== "ok") throw new BackupError("Cannot use the backup: its database is damaged");
   if (db.prepare("PRAGMA foreign_key_check").get() !== undefined) {

@@ -132,6 +132,10 @@ test("Sizes that are not true, or too large to be", async () => {
     withEntry(place, rawEntry(like, { bytes: joined([like.bytes, like.bytes]) }), 1),
     /is damaged/,
   );
+  for (const offset of ["999999999999999", "008796093022208", "000000000065537"]) {
+    const chunk = rawEntry(entries[0]!, { name: `gomail.db/${offset}` });
+    await refused(withEntry(at("blobs/"), chunk), /has no place/, offset);
+  }
   const binary = rawEntry(like, {});
   binary.header[124] = 0x80; // The size as a binary number, which GNU tar would take.
   await refused(withEntry(place, binary, 1), /damaged/);

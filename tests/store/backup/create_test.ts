@@ -13,7 +13,8 @@ import {
   restoreBackup,
   tryRestore,
 } from "../../../src/store/backup/mod.ts";
-import { test } from "../../support/test.ts";
+import { test, testIf, withTempDir } from "../../support/test.ts";
+import { canMount, Tmpfs } from "../../support/tmpfs.ts";
 import { newMessage, openTestStore, T0 } from "../support.ts";
 import {
   addBig,
@@ -21,6 +22,7 @@ import {
   hasBig,
   options,
   type Place,
+  rawEntry,
   sampleArchive,
   streamOf,
   withPlace,
@@ -198,6 +200,7 @@ test("A database that SQLite accepts and that is no sound store is refused", asy
       /refer to rows that are not there/,
     ],
     ["PRAGMA user_version = 999", /newer than this program/],
+    ["PRAGMA application_id = 7", /none of GoMail's/],
   ];
   for (const [sql, why] of wrong) {
     await withDatabase((db) => db.exec(sql), async (path, dir) => {
@@ -247,7 +250,7 @@ test("What a killed run left is cleared away by the next, and what a living one 
     }
   }));
 
-test("A stream without end stops before the disk is full, and standard input can't be an increment", () =>
+test("Standard input may be a whole backup, and can't be an increment", () =>
   withPlace(async (place) => {
     await make(place);
     const increment = await make(place, { incremental: true, now: T0 + 1000 });
@@ -259,3 +262,27 @@ test("A stream without end stops before the disk is full, and standard input can
     const whole = { kind: "stream" as const, stream: streamOf(await sampleArchive()) };
     await restoreBackup(`${place.dir}/yes`, { ...from(increment), source: whole });
   }));
+
+testIf(
+  await canMount(),
+  "no tmpfs can be mounted here",
+  "A body without end is given up before the disk is full",
+  () =>
+    withTempDir(async (dir) => {
+      const disk = await Tmpfs.mount(`${dir}/disk`, "64m");
+      try {
+        const [chunk] = entriesOf(await sampleArchive());
+        const endless = rawEntry(chunk!, { name: "blobs/2026-01/01/big", size: 2 ** 32 - 1 });
+        const piece = new Uint8Array(256 * 1024);
+        const stream = ReadableStream.from((function* () {
+          yield endless.header;
+          for (;;) yield piece;
+        })());
+        const options = { ...from(""), source: { kind: "stream" as const, stream } };
+        await refuses(() => restoreBackup(disk.path, options), /no room for it/);
+        assertEquals(names(disk.path), []);
+      } finally {
+        await disk.unmount();
+      }
+    }),
+);
