@@ -18,6 +18,8 @@ export interface DaemonProcessOptions {
   keepLines?: boolean;
   /** Beside the environment of the tests. */
   env?: Record<string, string>;
+  /** More flags for the runtime. */
+  flags?: readonly string[];
 }
 
 /** A line beyond these is dropped: a daemon that floods its log shall not take the tests' memory as well. */
@@ -61,10 +63,11 @@ export class DaemonProcess {
     readonly dir: string,
     private readonly keepLines: boolean,
     env: Record<string, string>,
+    flags: readonly string[],
   ) {
     this.configFile = `${dir}/gomail.yaml`;
     this.#child = new Deno.Command(Deno.execPath(), {
-      args: ["run", "-A", "--no-check", MAIN, "server", "--config", this.configFile],
+      args: ["run", "-A", "--no-check", ...flags, MAIN, "server", "--config", this.configFile],
       stdout: "null",
       stderr: "piped",
       clearEnv: true,
@@ -82,7 +85,7 @@ export class DaemonProcess {
   ): Promise<DaemonProcess> {
     await writeConfig(dir, values);
     const startedAt = performance.now();
-    const daemon = new DaemonProcess(dir, options.keepLines ?? true, options.env ?? {});
+    const daemon = new DaemonProcess(dir, options.keepLines ?? true, options.env ?? {}, options.flags ?? []);
     try {
       await until(() => daemon.#ready || daemon.#status !== null, "the daemon to be ready", READY_MS_MAX);
       if (!daemon.#ready) throw new Error("it ended");
