@@ -3,6 +3,7 @@
  */
 
 import { banCommands } from "./ban.ts";
+import { benchCommand } from "./bench/mod.ts";
 import { type Command, EXIT, isOn } from "./command.ts";
 import { completionsCommand } from "./completions/mod.ts";
 import { configCommands, validateCommand } from "./config_commands.ts";
@@ -62,6 +63,7 @@ export const COMMANDS: readonly Command[] = [
   ...tokenCommands,
   ...webhookCommands,
   postfixCommand,
+  benchCommand,
   versionCommand,
   completionsCommand(() => COMMANDS),
 ];
@@ -69,6 +71,5 @@ export const COMMANDS: readonly Command[] = [
 /** Promised, and still to come: saying so beats "did you mean". */
 export const LATER_COMMANDS: ReadonlySet<string> = new Set([
   "backup",
-  "bench",
   "restore",
 ]);

@@ -15,6 +15,10 @@ export interface CliIo {
   readFile(path: string, bytesMax: number): Uint8Array;
   /** Standard input to its end, at most one byte more than `bytesMax`; null where a person sits at it. */
   readInput(bytesMax: number): Promise<Uint8Array | null>;
+  /** A new file; one that is there is only replaced when it may be, else Deno.errors.AlreadyExists. */
+  writeFile(path: string, text: string, mayReplace: boolean): void;
+  /** Errors and progress go to a person and not into a pipe. */
+  errIsTerminal(): boolean;
   /** Permission bits, or null where they can't be told. */
   fileMode(path: string): number | null;
   now(): number;
@@ -113,6 +117,8 @@ export function systemIo(): CliIo {
     env: { get: environmentGet, names: environmentNames },
     readFile: fileReader(),
     readInput,
+    writeFile: (path, text, mayReplace) => Deno.writeTextFileSync(path, text, { createNew: !mayReplace }),
+    errIsTerminal: () => Deno.stderr.isTerminal(),
     fileMode,
     now: Date.now,
   };

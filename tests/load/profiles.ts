@@ -41,6 +41,7 @@ const HELO = "load.example";
 /** What the receiver in this process has heard of. */
 function heardBy(received: ReadonlyMap<string, number>): WhereaboutsSource {
   return {
+    problem: null,
     async look(ids) {
       const found = new Map<string, Whereabouts>();
       for (const id of ids) {
@@ -105,6 +106,20 @@ function streamsOf(bench: Bench, profile: Profile, mails: readonly LoadMail[]): 
   ];
 }
 
+/** What to compare with: as many mails a minute in all, a quarter as long, and nobody in trouble. */
+function beforeTrouble(bench: Bench, profile: Profile): StreamPlan {
+  const all = { ...profile, mails: Math.round(profile.mails * (1 + 2 * TROUBLED_PART)) };
+  const short = shortened(all, profile.seconds / 4);
+  return streamTo(
+    bench,
+    RECIPIENT,
+    bench.mails,
+    short,
+    heardBy(bench.received),
+    "before, all receivers well",
+  );
+}
+
 interface Outcome {
   results: StreamResult[];
   verdicts: Verdict[];
@@ -121,14 +136,15 @@ async function measure(bench: Bench, profile: Profile): Promise<Outcome> {
   const mails = profile.sizeBytes > 1 << 20 ? [await bench.big(profile.sizeBytes)] : bench.mails;
   const resources = watchResources(bench.daemon.pid, profile.seconds);
   const cpuUsed = watchCpu({ daemon: bench.daemon.pid, load: Deno.pid });
+  const before = profile.needsOwnReceiver ? [await runStream(beforeTrouble(bench, profile), deps)] : [];
   const streams = streamsOf(bench, profile, mails);
   const results = await Promise.all(streams.map(({ plan }) => runStream(plan, deps)));
   const cpu = cpuUsed();
   const seen = resources.end();
   for (const result of results) result.resources = seen;
-  const sent = results.reduce((sum, { measurement }) => sum + measurement.answered, 0);
+  const sent = [...before, ...results].reduce((sum, { measurement }) => sum + measurement.answered, 0);
   return {
-    results,
+    results: [...before, ...results],
     verdicts: results.flatMap((result, i) => judge(result, streams[i]!.targets, profile.seconds)),
     others: cpu.others,
     cpuMsPerMail: cpu.seconds.daemon! * 1000 / Math.max(1, sent),
@@ -144,7 +160,7 @@ const MB = 2 ** 20;
 
 function facts(profile: Profile, outcome: Outcome): [string, string][] {
   const memory = Deno.systemMemoryInfo().total / 2 ** 30;
-  const resources = outcome.results[0]?.resources;
+  const resources = outcome.results.at(-1)?.resources;
   return [
     ["profile", `${profile.name}: ${profile.summary}`],
     ["this run", `${profile.mails} mails in ${profile.seconds} s over ${profile.connections} connections`],

@@ -1,8 +1,8 @@
 /**
- * A daemon's memory and file descriptors over a run, by /proc. Growth is between the medians of two fifths: the
- * second, when caches and the heap have found their size, and the last; single values swing with the collector.
+ * A daemon's memory and file descriptors over a run, by /proc, which shows what the metrics don't.
  */
 
+import { growth } from "../../src/cli/bench/resources.ts";
 import type { Resources } from "../../src/cli/bench/result.ts";
 
 const LOOKS_MAX = 1000;
@@ -17,17 +17,6 @@ function lookAt(pid: number): Look {
   const status = Deno.readTextFileSync(`/proc/${pid}/status`);
   const kb = Number(/^VmRSS:\s*(\d+)/m.exec(status)?.[1] ?? 0);
   return { rssBytes: kb * 1024, fds: [...Deno.readDirSync(`/proc/${pid}/fd`)].length };
-}
-
-const median = (values: readonly number[]) =>
-  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
-
-/** From the median of the second fifth to that of the last; null when there are too few. */
-export function growth(values: readonly number[]): number | null {
-  const fifth = Math.floor(values.length / 5);
-  const before = median(values.slice(fifth, 2 * fifth));
-  const after = median(values.slice(-fifth));
-  return fifth === 0 || before === undefined || after === undefined ? null : after - before;
 }
 
 export function watchResources(pid: number, seconds: number): { end(): Resources } {

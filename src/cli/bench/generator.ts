@@ -31,6 +31,8 @@ export interface Schedule {
 
 const RECONNECT_MS = 1000;
 const GRACE_MS = 30_000;
+/** After it was ended early: what answers under way may take. */
+const LAST_ANSWERS_MS = 5000;
 const REFUSED_FIRST_MAX = 20;
 const ID = /\b([0-7][0-9A-HJKMNP-TV-Z]{25})\b/;
 
@@ -45,6 +47,12 @@ export async function generate(schedule: Schedule, deps: GeneratorDeps): Promise
   const endsAt = startedAt + seconds * 1000 + GRACE_MS;
   const stop = new AbortController();
   const ended = AbortSignal.any([stop.signal, signal]);
+  const open = new Set<SmtpClient>();
+  const patience = new AbortController();
+  ended.addEventListener("abort", async () => {
+    await sleep(clock, LAST_ANSWERS_MS, patience.signal);
+    for (const client of open) client.destroy();
+  }, { once: true });
   let next = 0;
   let stopped: string | null = null;
 
@@ -61,9 +69,12 @@ export async function generate(schedule: Schedule, deps: GeneratorDeps): Promise
       const index = next++;
       const dueAt = startedAt + (seconds * 1000 * index) / mails;
       const waitMs = dueAt - clock.monotonic();
-      if (waitMs > 0) await sleep(clock, waitMs, ended);
+      // Timers cut off parts of a millisecond, and would be early.
+      if (waitMs > 0) await sleep(clock, Math.ceil(waitMs), ended);
       if (ended.aborted) break;
+      open.add(client);
       const sent = await client.send(deps.mail(index));
+      open.delete(client);
       const now = clock.monotonic();
       if (sent.code === 250) {
         measurement.accepted(ID.exec(sent.text)?.[1] ?? null, dueAt, now, sent.answerMs ?? 0);
@@ -79,6 +90,7 @@ export async function generate(schedule: Schedule, deps: GeneratorDeps): Promise
     client?.close();
   };
   await Promise.all(first.map(worker));
+  patience.abort();
   return stopped;
 }
 

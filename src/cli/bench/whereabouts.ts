@@ -15,6 +15,8 @@ import type { Measurement, Whereabouts } from "./measurement.ts";
 
 /** Looks up mails; those it does not know are missing in the answer. */
 export interface WhereaboutsSource {
+  /** Why nothing can be known, once that is clear; null before. */
+  readonly problem: string | null;
   look(ids: readonly string[]): Promise<ReadonlyMap<string, Whereabouts>>;
 }
 
@@ -46,7 +48,6 @@ export class QueueWhereabouts implements WhereaboutsSource {
   readonly #clock: Clock;
   /** What comes after the message's id in its job's. */
   #suffix: string | null = null;
-  /** Why nothing can be known, once that is clear. */
   problem: string | null = null;
 
   constructor(ask: Ask, clock: Clock) {
@@ -149,7 +150,7 @@ export class Follower {
     this.#timer.cancel();
     await this.#look;
     const { outstanding } = this.#measurement;
-    while (outstanding.size > 0) {
+    while (outstanding.size > 0 && this.#source.problem === null) {
       await this.#once();
       if (this.#clock.monotonic() >= giveUpAt || signal.aborted) break;
       await new Promise((resolve) => this.#clock.timer(50, () => resolve(null)));
