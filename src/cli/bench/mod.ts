@@ -6,8 +6,8 @@ import { BENCH_FLAGS } from "./options.ts";
 export const benchCommand: Command = {
   name: "bench",
   summary: "Sends load to a running instance, and measures how it takes it",
-  usage: "[HOST:PORT] [--to ADDRESS] [--profile P|--rate R --size S] [--duration T] [--connections N] " +
-    "[--from ADDRESS] [--report FILE [--force]] [--yes] [--json]",
+  usage: "[HOST:PORT] [--to ADDRESS] [--profile P] [--rate R] [--size S] [--duration T] [--connections N] " +
+    "[--from ADDRESS] [--report FILE] [--force] [--yes] [--json]",
   flags: BENCH_FLAGS,
   args: { min: 0, max: 1 },
   examples: [
