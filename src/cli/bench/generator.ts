@@ -72,6 +72,7 @@ export async function generate(schedule: Schedule, deps: GeneratorDeps): Promise
       // Timers cut off parts of a millisecond, and would be early.
       if (waitMs > 0) await sleep(clock, Math.ceil(waitMs), ended);
       if (ended.aborted) break;
+      if (waitMs > 0) measurement.late.record(clock.monotonic() - dueAt);
       open.add(client);
       const sent = await client.send(deps.mail(index));
       open.delete(client);

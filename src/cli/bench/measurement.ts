@@ -38,6 +38,8 @@ function replyKind(text: string): string {
 }
 
 export class Measurement {
+  /** How late the generator itself woke up for a mail: what this machine does to anybody, whatever the server does. */
+  readonly late = new Histogram();
   readonly connect = new Histogram();
   readonly accept = new Histogram();
   readonly answer = new Histogram();

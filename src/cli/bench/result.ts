@@ -49,6 +49,7 @@ export function latencyOf(histogram: Histogram): Latency {
 /** The rows of the latency table, in the order of a mail's way. */
 export function latencies({ measurement, remaining }: StreamResult): [label: string, latency: Latency][] {
   return [
+    ["generator's own delay", latencyOf(measurement.late)],
     ["connect", latencyOf(measurement.connect)],
     ["final dot to 250", latencyOf(measurement.answer)],
     ["due to 250", latencyOf(measurement.accept)],

@@ -21,6 +21,7 @@ export function asJson(
     },
     accepted_per_second: perSecond(result),
     latency_ms: {
+      generator_delay: latencyOf(measurement.late),
       connect: latencyOf(measurement.connect),
       dot_to_250: latencyOf(measurement.answer),
       due_to_250: latencyOf(measurement.accept),
