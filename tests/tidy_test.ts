@@ -72,6 +72,8 @@ const DOORS: Record<string, RegExp> = {
 /** Who may open a connection to somewhere, and to where. Everybody else goes through delivery/egress. */
 const CALLS_OUT: Record<string, string> = {
   "src/base/dns_transport.ts": "the name servers of the configuration",
+  "src/cli/bench/resources.ts": "the daemon's metrics on loopback, as its configuration has them",
+  "src/cli/bench/smtp_client.ts": "the target that bench was given, which has to be ours or confirmed",
   "src/cli/control_client.ts": "the daemon's control socket, a path",
   "src/cli/demo/api_client.ts": "the demo's own daemon, on loopback",
   "src/cli/demo/receiver.ts": "nobody: it only listens, with node:https where it is asked to",

@@ -76,6 +76,11 @@ export const FILES: readonly PackagedFile[] = [
   { path: `${DOC}/changelog.gz`, mode: 0o644, make: () => compressed("packaging/deb/changelog") },
   { path: `${DOC}/CHANGELOG.md.gz`, mode: 0o644, make: () => compressed("CHANGELOG.md") },
   { path: `${DOC}/README.md.gz`, mode: 0o644, make: () => compressed("README.md") },
+  {
+    path: `${DOC}/performance.md.gz`,
+    mode: 0o644,
+    make: () => compressed("packaging/doc/performance.md"),
+  },
   { path: `${DOC}/security.md.gz`, mode: 0o644, make: () => compressed("packaging/doc/security.md") },
   { path: `${DOC}/README.Debian`, mode: 0o644, source: "packaging/deb/README.Debian" },
   // Alerts name a runbook by this place.

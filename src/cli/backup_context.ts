@@ -55,7 +55,7 @@ const PROGRESS_EVERY_MS = 200;
 
 /** One line that is written over, where somebody watches. */
 export function progressOn(io: CliIo): { show(text: string): void; end(): void } {
-  if (!io.isWatched()) return { show: () => {}, end: () => {} };
+  if (!io.errIsTerminal()) return { show: () => {}, end: () => {} };
   let lastAt = 0;
   let shown = false;
   return {

@@ -4,6 +4,7 @@
 
 import { backupCommands } from "./backup.ts";
 import { banCommands } from "./ban.ts";
+import { benchCommand } from "./bench/mod.ts";
 import { type Command, EXIT, isOn } from "./command.ts";
 import { completionsCommand } from "./completions/mod.ts";
 import { configCommands, validateCommand } from "./config_commands.ts";
@@ -66,11 +67,7 @@ export const COMMANDS: readonly Command[] = [
   ...backupCommands,
   restoreCommand,
   postfixCommand,
+  benchCommand,
   versionCommand,
   completionsCommand(() => COMMANDS),
 ];
-
-/** Promised, and still to come: saying so beats "did you mean". */
-export const LATER_COMMANDS: ReadonlySet<string> = new Set([
-  "bench",
-]);

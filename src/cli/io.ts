@@ -17,8 +17,10 @@ export interface CliIo {
   readInput(bytesMax: number): Promise<Uint8Array | null>;
   /** Standard input as it comes, to be read once. */
   inputStream(): ReadableStream<Uint8Array>;
-  /** Whether somebody watches what goes to stderr. */
-  isWatched(): boolean;
+  /** A new file; one that is there is only replaced when it may be, else Deno.errors.AlreadyExists. */
+  writeFile(path: string, text: string, mayReplace: boolean): void;
+  /** Errors and progress go to a person and not into a pipe. */
+  errIsTerminal(): boolean;
   /** Permission bits, or null where they can't be told. */
   fileMode(path: string): number | null;
   now(): number;
@@ -118,7 +120,8 @@ export function systemIo(): CliIo {
     readFile: fileReader(),
     readInput,
     inputStream: () => Deno.stdin.readable,
-    isWatched: () => Deno.stderr.isTerminal(),
+    writeFile: (path, text, mayReplace) => Deno.writeTextFileSync(path, text, { createNew: !mayReplace }),
+    errIsTerminal: () => Deno.stderr.isTerminal(),
     fileMode,
     now: Date.now,
   };

@@ -9,7 +9,7 @@ import { nearest } from "../base/nearest.ts";
 import { printable } from "../base/printable.ts";
 import { checkFlags, type ParsedLine, parseLine } from "./arguments.ts";
 import { type Command, CommandError, EXIT, isOn, UsageError } from "./command.ts";
-import { COMMANDS, LATER_COMMANDS } from "./commands.ts";
+import { COMMANDS } from "./commands.ts";
 import { commandHelp, groupHelp, overview } from "./help.ts";
 import { type CliIo, systemIo } from "./io.ts";
 
@@ -33,9 +33,6 @@ function groupOf(word: string): Command[] {
 /** What to say about words that are no command. */
 function unknownCommand(words: readonly string[]): UsageError {
   const [first = "", second] = words;
-  const pair = words.slice(0, 2).join(" ");
-  const later = [pair, first].find((name) => LATER_COMMANDS.has(name));
-  if (later !== undefined) return new UsageError(`\`gomail ${later}\` is not in this version`);
   const group = groupOf(first);
   if (group.length > 0) {
     const verbs = group.map((command) => command.name.slice(first.length + 1));

@@ -1,7 +1,7 @@
 /** Finding the command, its flags, help, and what is said to a person who mistypes. */
 
 import { assert, assertEquals, assertMatch, assertNotMatch, assertStringIncludes } from "@std/assert";
-import { COMMANDS, LATER_COMMANDS } from "../../src/cli/commands.ts";
+import { COMMANDS } from "../../src/cli/commands.ts";
 import { COMMON_FLAGS, CONFIG_FLAGS } from "../../src/cli/arguments.ts";
 import { systemIo } from "../../src/cli/io.ts";
 import { VERSION } from "../../src/base/version.ts";
@@ -59,13 +59,6 @@ test("an unknown command exits 2 with one line that names the nearest", async ()
     assertEquals([ran.code, ran.out], [2, ""], args);
     assertStringIncludes(ran.err, text);
     assertEquals(ran.err.trim().split("\n").length, 1);
-  }
-});
-
-test("commands of later versions say that they are not in this one", async () => {
-  for (const name of LATER_COMMANDS) {
-    const ran = await gomail(`${name} list`);
-    assertEquals([ran.code, ran.err], [2, `gomail: \`gomail ${name}\` is not in this version\n`]);
   }
 });
 

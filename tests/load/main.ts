@@ -4,7 +4,9 @@
  * synced, and delivers it to a webhook receiver. Generator, DNS and receiver live in this process and share
  * the machine. A mail counts as lost when it got a 250 and its id never reached the receiver.
  *
- *   deno task load [peak|steady|big|ready|stored|all] [--seconds 20] [--connections 20] [--messages 1000000]
+ *   deno task load seed|burst|soak|big|slow-receiver [--seconds N] [--connections N] [--report FILE]: profiles
+ *     with targets, see profiles.ts; exit code 1 when one is missed
+ *   deno task load [peak|steady|ready|stored|all] [--seconds 20] [--connections 20] [--messages 1000000]
  *   deno task load porter|flood [--turns 3] [--seconds 20]: the porter's promises, see porter_load.ts
  *   deno task load --send [--deferred 1000000] [--turns 3] [--seconds 20] [--connections 20]: the way out,
  *     see send_load.ts and send_turns.ts
@@ -12,9 +14,11 @@
 
 import { parseArgs } from "@std/cli/parse-args";
 import type { DaemonProcess } from "../support/daemon_process.ts";
+import { profileOf } from "../../src/cli/bench/profiles.ts";
 import { type Bench, RECIPIENT, withBench } from "./bench.ts";
 import { fillStore } from "./fill_store.ts";
 import { flood, porter } from "./porter_load.ts";
+import { runProfile } from "./profiles.ts";
 import { LoadConnection, percentile } from "./smtp_load.ts";
 import { sendTurns } from "./send_turns.ts";
 
@@ -90,33 +94,9 @@ function report(name: string, result: RunResult, daemon: DaemonProcess): void {
   );
 }
 
-/** Ten signed 24 MB mails at once; resolves with how many were lost. */
-async function big(bench: Bench): Promise<number> {
-  const mail = await bench.big(24 * 1024 * 1024);
-  const start = performance.now();
-  const ids = await Promise.all(Array.from({ length: 10 }, async () => {
-    const connection = await LoadConnection.open(bench.daemon.smtpPort);
-    const sent = await connection.send(mail, RECIPIENT);
-    connection.close();
-    if (sent.code !== 250) console.error(`Refused: ${sent.text}`);
-    return idOf(sent.text);
-  }));
-  const acceptSeconds = (performance.now() - start) / 1000;
-  const giveUp = performance.now() + 60_000;
-  while (ids.some((id) => !bench.received.has(id)) && performance.now() < giveUp) {
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  const lost = ids.filter((id) => !bench.received.has(id)).length;
-  console.log(
-    `big: ten 24 MB mails at once, accepted in ${acceptSeconds.toFixed(1)} s, ` +
-      `peak RSS ${(bench.daemon.peakRssBytes() / 1048576).toFixed(0)} MB, lost ${lost}`,
-  );
-  return lost;
-}
-
 const args = parseArgs(Deno.args, {
   boolean: ["send"],
-  string: ["seconds", "connections", "messages", "deferred", "turns"],
+  string: ["seconds", "connections", "messages", "deferred", "turns", "report"],
 });
 const profile = String(args._[0] ?? "all");
 const seconds = Number(args.seconds ?? 20);
@@ -133,6 +113,14 @@ if (args.send) {
 if (profile === "porter" || profile === "flood") {
   const options = { seconds, turns: Number(args.turns ?? 3) };
   lostAny = !await (profile === "porter" ? porter : flood)(options);
+}
+// Held to targets: see profiles.ts. Of "all" only the one that takes seconds.
+const judged = args.send ? undefined : profileOf(profile === "all" ? "big" : profile);
+if (judged) {
+  const text = (name: string) => args[name] === undefined ? undefined : String(args[name]);
+  const number = (name: string) => args[name] === undefined ? undefined : Number(args[name]);
+  const options = { seconds: number("seconds"), connections: number("connections"), report: text("report") };
+  lostAny = !await runProfile(judged, options) || lostAny;
 }
 if (wanted("ready")) {
   for (let i = 0; i < 3; i++) {
@@ -157,7 +145,6 @@ if (wanted("steady")) {
     lostAny ||= result.lost > 0;
   });
 }
-if (wanted("big")) lostAny = await withBench(big) > 0 || lostAny;
 if (wanted("stored")) {
   const count = Number(args.messages ?? 1_000_000);
   const measure = async (bench: Bench) => {

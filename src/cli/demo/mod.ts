@@ -10,7 +10,7 @@ import { canServeTls } from "../../base/runtime.ts";
 import { VERSION } from "../../base/version.ts";
 import { CommandError, EXIT } from "../command.ts";
 import type { CliIo } from "../io.ts";
-import { type Ending, listenForEnding } from "./ending.ts";
+import { type Ending, listenForEnding } from "../ending.ts";
 import { type Internet, makeInternet, type Records } from "./internet.ts";
 import { makeScenes } from "./mails.ts";
 import { showOwnMail } from "./own_mail.ts";

@@ -1,4 +1,4 @@
-/** What ends a demo that stays up: a signal, or whoever runs it. While it is listened for, no signal kills. */
+/** What ends a command that stays: a signal, or whoever runs it. While it is listened for, no signal kills. */
 
 export interface Ending {
   /** Resolves at the first call of `end`, or the first signal. */
