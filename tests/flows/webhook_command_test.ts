@@ -36,6 +36,15 @@ test("webhook test sends one sample that the official library verifies, and leav
     assertEquals([(await d.api("/v1/messages")).json.items, (await d.api("/v1/queue")).json.items], [[], []]);
   }));
 
+test("webhook test gives the receiver's token to configured receivers alone", () =>
+  withDaemon({ webhook_bearer_token: "receivers-own-token" }, async (d) => {
+    const run = commands(d);
+    assertEquals((await run("webhook", "test")).code, 0);
+    assertEquals((await run("webhook", "test", `${d.receiver.url}other`)).code, 0);
+    const sent = d.receiver.requests.map(({ headers }) => headers["authorization"] ?? null);
+    assertEquals(sent, ["Bearer receivers-own-token", null]);
+  }));
+
 test("webhook test goes nowhere that a webhook would not", () =>
   withDaemon({ webhook_allow_private: false }, async (d) => {
     const tried = await commands(d)("webhook", "test", "http://169.254.169.254/latest");

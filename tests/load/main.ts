@@ -103,6 +103,11 @@ const seconds = Number(args.seconds ?? 20);
 const connections = Number(args.connections ?? 20);
 const wanted = (name: string) => !args.send && (profile === name || profile === "all");
 let lostAny = false;
+const MODES = ["all", "peak", "steady", "ready", "stored", "porter", "flood"];
+if (!args.send && !MODES.includes(profile) && !profileOf(profile)) {
+  console.error(`There is no load ${profile}: see the top of tests/load/main.ts`);
+  Deno.exit(2);
+}
 
 if (args.send) {
   const [turns, deferred] = [Number(args.turns ?? 3), Number(args.deferred ?? 0)];

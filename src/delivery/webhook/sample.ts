@@ -104,14 +104,17 @@ function rawOf(
 interface Place {
   url: URL;
   secrets: string[];
+  /** webhook_bearer_token, for whom it is configured: a URL that is merely tried does not get it. */
+  token: string | undefined;
 }
 
 /** Where to: the URL that was named, with its route's secret if it has one; else every route's, once each. */
 function placesOf(config: WebhookConfig, wanted: string | null): Place[] {
+  const token = config.webhook_bearer_token;
   const shared = [config.webhook_secret, config.webhook_secret_next].filter((secret) => secret !== undefined);
   const routes = routesOf(config).flatMap(({ url, secret }) => {
     const parsed = URL.parse(url);
-    return parsed ? [{ url: parsed, secrets: secret ? [secret] : shared }] : [];
+    return parsed ? [{ url: parsed, secrets: secret ? [secret] : shared, token }] : [];
   });
   if (wanted === null) {
     const seen = new Set<string>();
@@ -119,7 +122,7 @@ function placesOf(config: WebhookConfig, wanted: string | null): Place[] {
   }
   const url = URL.parse(wanted);
   if (!url) return [];
-  return [routes.find((route) => route.url.href === url.href) ?? { url, secrets: shared }];
+  return [routes.find((route) => route.url.href === url.href) ?? { url, secrets: shared, token: undefined }];
 }
 
 /**
@@ -154,11 +157,11 @@ export function createSampleSender(deps: WebhookDeps): (wish: SampleWish) => Pro
 async function sendOne(
   { config, clock }: WebhookDeps,
   egress: Egress,
-  { url, secrets, timeoutMs }: Place & { timeoutMs: number },
+  { url, secrets, token, timeoutMs }: Place & { timeoutMs: number },
   { requestId }: MessageRecord,
   body: Uint8Array,
 ): Promise<SampleResult> {
-  const { webhook_timeout, webhook_allow_private, webhook_bearer_token } = config();
+  const { webhook_timeout, webhook_allow_private } = config();
   const over = new AbortController();
   const waitMs = Math.min(webhook_timeout, timeoutMs);
   const timer = clock.timer(waitMs, () => over.abort());
@@ -172,7 +175,7 @@ async function sendOne(
     const answer = await egress.request({
       url,
       method: "POST",
-      headers: requestHeaders({ id, requestId, secrets, token: webhook_bearer_token, nowMs, body }),
+      headers: requestHeaders({ id, requestId, secrets, token, nowMs, body }),
       body,
       allowPrivate: webhook_allow_private,
       keepConnection: false,
