@@ -18,7 +18,7 @@ const LOOK_MS = 1000;
 const ANSWER_MS_MAX = 2000;
 /** A day of looks at one a second would be more than a median needs. */
 const LOOKS_MAX = 7200;
-const RSS = /^gomail_process_resident_memory_bytes(?:\{[^}]*\})? (\S+)$/m;
+const RSS = /^process_resident_memory_bytes(?:\{[^}]*\})? (\S+)$/m;
 
 function median(values: readonly number[]): number | undefined {
   return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
