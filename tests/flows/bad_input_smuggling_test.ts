@@ -135,7 +135,7 @@ test("2: whatever an app gives, what goes out has only CRLF, stuffed dots and li
         assert(!/[^\r]\n|\r(?!\n)/.test(latin1(mail.bytes)));
         assert(latin1(mail.bytes).split("\r\n").every((line) => line.length <= 998));
       }
-      assert(latin1(sink.mails.at(-1)!.bytes).includes("\r\n\r\n.\r\n..\r\n.x\r\n"));
+      assert(sink.mails.some(({ bytes }) => latin1(bytes).includes("\r\n\r\n.\r\n..\r\n.x\r\n")));
 
       for (const body of ["a\rb\r\n", "a\nb\r\nc\r\n", "a\r\n\r", `${"x".repeat(999)}\r\n`]) {
         const { status, json } = await raw(body);
