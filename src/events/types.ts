@@ -79,3 +79,29 @@ export interface MailReceived {
     attachments: number;
   };
 }
+
+/** What a receiver answered to a signed sample. */
+export interface SampleResult {
+  url: string;
+  /** The `webhook-id` it went under. */
+  id: string;
+  /** Null when there was no answer. */
+  status: number | null;
+  tookMs: number;
+  /** What the answer would mean for a real one. */
+  outcome: "delivered" | "deferred" | "failed";
+  error: string | null;
+  /** The beginning of the answer's body, as one line. */
+  answer: string | null;
+  /** The receiver's clock less ours, by the Date of its answer, which has whole seconds; null without one. */
+  clockDifferenceMs: number | null;
+}
+
+export interface SampleWish {
+  /** Absent: the receiver of each route. */
+  url: string | null;
+  /** Made with a secret that nobody has: a receiver that verifies refuses it, and its app sees nothing of it. */
+  isForged?: boolean;
+  /** Less than webhook_timeout, for who can't wait so long. */
+  timeoutMs?: number;
+}

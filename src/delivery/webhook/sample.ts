@@ -8,36 +8,12 @@ import { newId } from "../../base/id.ts";
 import { printable } from "../../base/printable.ts";
 import { newWebhookSecret } from "../../base/secret.ts";
 import { routesOf } from "../../events/jobs.ts";
+import type { SampleResult, SampleWish } from "../../events/types.ts";
 import type { MessageRecord } from "../../store/types.ts";
 import { Egress, EgressError } from "../egress/mod.ts";
 import { outcomeOf } from "./answer.ts";
 import { type WebhookConfig, type WebhookDeps } from "./carrier.ts";
 import { requestHeaders } from "./request_headers.ts";
-
-export interface SampleResult {
-  url: string;
-  /** The `webhook-id` it went under. */
-  id: string;
-  /** Null when there was no answer. */
-  status: number | null;
-  tookMs: number;
-  /** What the answer would mean for a real one. */
-  outcome: "delivered" | "deferred" | "failed";
-  error: string | null;
-  /** The beginning of the answer's body, as one line. */
-  answer: string | null;
-  /** The receiver's clock less ours, by the Date of its answer, which has whole seconds; null without one. */
-  clockDifferenceMs: number | null;
-}
-
-export interface SampleWish {
-  /** Absent: the receiver of each route. */
-  url: string | null;
-  /** Made with a secret that nobody has: a receiver that verifies refuses it, and its app sees nothing of it. */
-  isForged?: boolean;
-  /** Less than webhook_timeout, for who can't wait so long. */
-  timeoutMs?: number;
-}
 
 const HEADER_BYTES_MAX = 32 * 1024;
 const BODY_BYTES_MAX = 64 * 1024;

@@ -14,6 +14,7 @@ import type { Metrics } from "../../base/metrics.ts";
 import type { Turns } from "../../base/turns.ts";
 import type { Config } from "../../config/schema.ts";
 import type { EventFeed } from "../../events/feed.ts";
+import type { SampleResult, SampleWish } from "../../events/types.ts";
 import type { BanBook } from "../../guard/bans.ts";
 import type { TokenBook } from "../../guard/tokens.ts";
 import type { InboundFlow } from "../../inbound/types.ts";
@@ -67,26 +68,6 @@ export interface AttachmentContent {
   filename: string | null;
   contentType: string;
   content: Uint8Array;
-}
-
-/** What a receiver answered to a signed sample. */
-export interface SampleResult {
-  url: string;
-  id: string;
-  status: number | null;
-  tookMs: number;
-  outcome: "delivered" | "deferred" | "failed";
-  error: string | null;
-  answer: string | null;
-  /** The receiver's clock less ours; null when its answer had no date. */
-  clockDifferenceMs: number | null;
-}
-
-export interface SampleWish {
-  url: string | null;
-  /** With a signature that a receiver has to refuse. */
-  isForged: boolean;
-  timeoutMs?: number;
 }
 
 export type SecretChange =

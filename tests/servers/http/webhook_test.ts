@@ -1,7 +1,7 @@
 /** /v1/webhook: what is asked of the post room, and how its answers are told. */
 
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import type { SampleResult, SampleWish } from "../../../src/servers/http/types.ts";
+import type { SampleResult, SampleWish } from "../../../src/events/types.ts";
 import { test } from "../../support/test.ts";
 import { post, verdictOf, withDoor } from "./harness.ts";
 

@@ -5,41 +5,9 @@
  */
 
 import { assertEquals } from "@std/assert";
+import { fragmentations, LOOKALIKES } from "../../support/smuggling.ts";
 import { test } from "../../support/test.ts";
 import { Recorder } from "./recorder.ts";
-
-const SEQUENCES = [
-  "\n.\n",
-  "\n.\r\n",
-  "\r.\r\n",
-  "\r\n.\n",
-  "\r\n.\r",
-  "\r.\r",
-  "\r.\n",
-  "\n.\r",
-  "\n\n.\r\n",
-  "\n\n.\n\n",
-  "\r\r.\r\r",
-  "\r\n.\r\r\n",
-  "\r\n.\n\r",
-  "\n\r.\n\r",
-  "\n\r.\r\n",
-  "\r\n\n.\r\n",
-  "\r\n..\r\n",
-  "\r\n...\r\n",
-  "\r\n. \r\n",
-  "\r\n.\t\r\n",
-  "\r\n.\0\r\n",
-  "\r\n\0.\r\n",
-  "\0\r\0\n.\r\0\n",
-  "\r\n \r\n.\n",
-  "\x0b.\x0b",
-  "\x85.\x85",
-  "\xc2\x85.\xc2\x85",
-  "\xe2\x80\xa8.\xe2\x80\xa8",
-  "\r\n\xe3\x80\x82\r\n",
-  "\r\n.\r\0\n",
-];
 
 const SMUGGLED =
   "MAIL FROM:<evil@sender.example>\r\nRCPT TO:<bob@example.com>\r\nDATA\r\nSubject: smuggled\r\n\r\nx";
@@ -48,29 +16,14 @@ function bytesOf(text: string): Uint8Array {
   return Uint8Array.from(text, (char) => char.charCodeAt(0));
 }
 
-function sized(all: Uint8Array, size: number): Uint8Array[] {
-  return Array.from(
-    { length: Math.ceil(all.length / size) },
-    (_, i) => all.subarray(i * size, (i + 1) * size),
-  );
-}
-
-/** Whole, byte by byte, in threes, cut before and behind the sequence, and cut between each of its bytes. */
-function cuts(all: Uint8Array, start: number, length: number): Uint8Array[][] {
-  const inside = Array.from({ length: length + 1 }, (_, i) => start + i);
-  const at = (places: number[]) =>
-    [0, ...places].map((from, i) => all.subarray(from, places[i] ?? all.length));
-  return [[all], sized(all, 1), sized(all, 3), at([start, start + length]), at(inside)];
-}
-
 for (const kind of ["smtp", "proxy", "lmtp"] as const) {
   test(`no end-of-data lookalike makes a second mail at the ${kind} door`, async () => {
-    for (const sequence of SEQUENCES) {
+    for (const sequence of LOOKALIKES) {
       const before = "Subject: a\r\n\r\nbody";
       const inner = before + sequence + SMUGGLED;
       const all = bytesOf(inner + "\r\n.\r\n");
       const bare = /(^|[^\r])\n|\r(?!\n)/.test(inner);
-      for (const pieces of cuts(all, before.length, sequence.length)) {
+      for (const pieces of fragmentations(all, before.length, sequence.length)) {
         const recorder = new Recorder({ kind });
         await recorder.openData();
         const said = await recorder.sayPieces(pieces);
