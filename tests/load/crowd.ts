@@ -8,6 +8,7 @@
  */
 
 import net from "node:net";
+import { LoadConnection } from "./smtp_load.ts";
 
 export interface CrowdPlan {
   port: number;
@@ -17,6 +18,8 @@ export interface CrowdPlan {
   /** So many at once, spread over these. */
   hammerFrom: string[];
   hammers: number;
+  /** They keep the rules: whole mails, one after the other, each over a connection that it keeps. */
+  keepsRules?: boolean;
 }
 
 /** What it says once a second, and at the end. */
@@ -29,6 +32,7 @@ export interface CrowdReport {
   talked: number;
 }
 
+const RECIPIENT = "inbox@example.com";
 const MAIL = "MAIL FROM:<crowd@sender0.example>\r\nRCPT TO:<inbox@example.com>\r\nDATA\r\n";
 const SCRIPTS: ((greeted: () => Promise<string>, say: (text: string) => Promise<string>) => Promise<void>)[] =
   [
@@ -84,6 +88,23 @@ async function hammer(plan: CrowdPlan, from: string, nth: number, report: CrowdR
   }
 }
 
+/** Nothing to ban anybody for, and as much work as fifty connections can make. */
+async function sendAlways(plan: CrowdPlan, from: string, report: CrowdReport): Promise<void> {
+  const bytes = new TextEncoder().encode(`Subject: crowd\r\n\r\n${"Hello, hello, hello.\r\n".repeat(190)}`);
+  for (;;) {
+    report.connects++;
+    const connection = await LoadConnection.open(plan.port, from);
+    for (let isServed = true; isServed;) {
+      const { code } = await connection.send({ sender: "crowd@sender0.example", bytes }, RECIPIENT);
+      if (code === 250) report.talked++;
+      // After its thousand mails, or when something is wrong with the house: it comes again.
+      else isServed = false;
+    }
+    connection.close();
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+  }
+}
+
 if (import.meta.main) {
   const plan: CrowdPlan = JSON.parse(Deno.args[0]!);
   const report: CrowdReport = { idle: 0, connects: 0, turnedAway: 0, cut: 0, talked: 0 };
@@ -113,7 +134,8 @@ if (import.meta.main) {
   }
   await Promise.all(greetings);
   for (let i = 0; i < plan.hammers; i++) {
-    void hammer(plan, plan.hammerFrom[i % plan.hammerFrom.length]!, i, report);
+    const from = plan.hammerFrom[i % plan.hammerFrom.length]!;
+    void (plan.keepsRules ? sendAlways(plan, from, report) : hammer(plan, from, i, report));
   }
   console.log(JSON.stringify(report));
   setInterval(() => console.log(JSON.stringify(report)), 1000);
