@@ -4,7 +4,6 @@
  * end: doors first, so that nothing new comes in, then delivery, then the store.
  */
 
-import { inRanges, networkKey } from "../base/address.ts";
 import type { Metrics } from "../base/metrics.ts";
 import { createResolver } from "../base/resolver.ts";
 import { VERSION } from "../base/version.ts";
@@ -17,9 +16,7 @@ import { createEventFeed } from "../events/feed.ts";
 import { verifySignedPath } from "../events/signed_url.ts";
 import type { PayloadInput } from "../events/types.ts";
 import { BanBook } from "../guard/bans.ts";
-import { FairShare } from "../guard/fair_share.ts";
 import { TokenBook } from "../guard/tokens.ts";
-import type { Authenticate } from "../inbound/auth_types.ts";
 import { DomainTable } from "../inbound/domains.ts";
 import { createInboundFlow } from "../inbound/receive.ts";
 import { replay } from "../inbound/replay.ts";
@@ -138,13 +135,7 @@ async function openFlow(context: Context, { store, keys }: Vault, { pool }: Thre
   const verpKey = () => keys.verpKey;
   const domains = new DomainTable({ config, store, clock, verpKey });
   await domains.load();
-  const { readReport } = pool;
-  const shares = new FairShare(clock);
-  /** Hosts of our own are not counted, and what nobody knows the client of. */
-  const partyOf = (client: string | null) =>
-    client === null || inRanges(client, config().connection_allowlist) ? null : networkKey(client);
-  const authenticate: Authenticate = (input) =>
-    shares.run(partyOf(input.clientAddress), () => pool.authenticate(input));
+  const { authenticate, readReport } = pool;
   const flow = createInboundFlow({
     config,
     hostname,
