@@ -7,6 +7,7 @@
  */
 
 import type { Clock } from "../base/clock.ts";
+import { RecentMap } from "../base/recent_map.ts";
 import { type Admission, ConnectionGuard, type ConnectionLimits } from "./connections.ts";
 
 const MAILS_PER_TOKEN_MAX = 100;
@@ -14,14 +15,13 @@ const PORTS_MAX = 20_000;
 
 export class ForwardedClients {
   readonly #guard: ConnectionGuard;
-  readonly #portsMax: number;
-  /** Mails that came from `address port` so far, in the order of last use. */
-  readonly #mails = new Map<string, number>();
+  /** Mails that came from `address port` so far. */
+  readonly #mails: RecentMap<string, number>;
 
   constructor(limits: () => ConnectionLimits, clock: Clock, portsMax = PORTS_MAX) {
     // The total is about sockets, and those of Postfix were counted when they came in.
     this.#guard = new ConnectionGuard(() => ({ ...limits(), max_total_connections: Infinity }), clock);
-    this.#portsMax = portsMax;
+    this.#mails = new RecentMap(portsMax);
   }
 
   /** Asked at MAIL; `leave` when that mail is over. */
@@ -31,16 +31,7 @@ export class ForwardedClients {
     const isKnown = before > 0 && before < MAILS_PER_TOKEN_MAX;
     const admission = this.#guard.admit(address, { isThrottled: !isKnown });
     const mails = isKnown ? before + 1 : 1;
-    if (port !== null && admission.admitted && !admission.allowlisted) this.#remember(connection, mails);
+    if (port !== null && admission.admitted && !admission.allowlisted) this.#mails.set(connection, mails);
     return admission;
-  }
-
-  #remember(connection: string, mails: number): void {
-    this.#mails.delete(connection);
-    for (const oldest of this.#mails.keys()) {
-      if (this.#mails.size < this.#portsMax) break;
-      this.#mails.delete(oldest);
-    }
-    this.#mails.set(connection, mails);
   }
 }

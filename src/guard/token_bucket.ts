@@ -7,6 +7,7 @@
  */
 
 import type { Clock } from "../base/clock.ts";
+import { RecentMap } from "../base/recent_map.ts";
 
 export interface BucketLimits {
   perMinute: number;
@@ -33,9 +34,6 @@ interface Bucket {
   /** Its own, as of the last request: keys may differ in them, and the sweep must not judge one by another's. */
   perMinute: number;
   burst: number;
-  /** Neighbours in the order of last use. */
-  older: Bucket | null;
-  newer: Bucket | null;
 }
 
 const MINUTE_MS = 60_000;
@@ -49,19 +47,12 @@ const SWEEP_MAX = 4;
 const KEYS_MAX = 50_000;
 
 export class TokenBuckets {
-  readonly #buckets = new Map<string, Bucket>();
-  /**
-   * The order of last use is a list of its own. A Map keeps an order as well, but finding its first entry steps
-   * over the holes that deleted ones left: 50 us a request in a flood of new keys, instead of less than one.
-   */
-  #oldest: Bucket | null = null;
-  #newest: Bucket | null = null;
+  readonly #buckets: RecentMap<string, Bucket>;
   readonly #clock: Clock;
-  readonly #keysMax: number;
 
   constructor(clock: Clock, keysMax = KEYS_MAX) {
     this.#clock = clock;
-    this.#keysMax = keysMax;
+    this.#buckets = new RecentMap(keysMax);
   }
 
   get size(): number {
@@ -88,49 +79,20 @@ export class TokenBuckets {
   /** The key's bucket, filled up to now and the newest in the order; others make room for it. */
   #use(key: string, { perMinute, burst }: BucketLimits, now: number): Bucket {
     const known = this.#buckets.get(key);
-    if (known) this.#unlink(known);
     const tokens = known ? filled(known, { perMinute, burst }, now) : burst;
-    this.#sweep(now);
+    const bucket = { key, tokens, at: now, perMinute, burst };
     // Full of strangers: the one that asked longest ago has the fullest bucket, so forgetting it gives least away.
-    if (!known && this.#buckets.size >= this.#keysMax) this.#forget(this.#oldest);
-    const bucket = known ?? { key, tokens, at: now, perMinute, burst, older: null, newer: null };
-    if (!known) this.#buckets.set(key, bucket);
-    bucket.tokens = tokens;
-    bucket.at = now;
-    bucket.perMinute = perMinute;
-    bucket.burst = burst;
-    this.#append(bucket);
+    this.#buckets.set(key, bucket);
+    this.#sweep(now);
     return bucket;
   }
 
   #sweep(now: number): void {
-    for (let looked = 0; looked < SWEEP_MAX; looked++) {
-      const bucket = this.#oldest;
-      if (!bucket || filled(bucket, bucket, now) < bucket.burst) return;
-      this.#forget(bucket);
+    for (let looked = 0; looked < SWEEP_MAX && this.#buckets.size > 1; looked++) {
+      const bucket = this.#buckets.oldest()!;
+      if (filled(bucket, bucket, now) < bucket.burst) return;
+      this.#buckets.delete(bucket.key);
     }
-  }
-
-  #forget(bucket: Bucket | null): void {
-    if (!bucket) return;
-    this.#buckets.delete(bucket.key);
-    this.#unlink(bucket);
-  }
-
-  #unlink(bucket: Bucket): void {
-    const { older, newer } = bucket;
-    if (older) older.newer = newer;
-    else this.#oldest = newer;
-    if (newer) newer.older = older;
-    else this.#newest = older;
-    bucket.older = bucket.newer = null;
-  }
-
-  #append(bucket: Bucket): void {
-    bucket.older = this.#newest;
-    if (this.#newest) this.#newest.newer = bucket;
-    else this.#oldest = bucket;
-    this.#newest = bucket;
   }
 }
 

@@ -16,6 +16,7 @@ import type { Clock } from "../base/clock.ts";
 import { newId } from "../base/id.ts";
 import type { Logger } from "../base/log.ts";
 import type { Metrics, NO_BOUNCE } from "../base/metrics.ts";
+import { RecentMap } from "../base/recent_map.ts";
 import type { Config } from "../config/schema.ts";
 import { type RouteConfig, routesOf } from "../events/jobs.ts";
 import { type Mailbox, parseMailbox } from "../mail/address.ts";
@@ -196,7 +197,7 @@ function domainFor({ ownsDomain, config, hostname }: BounceDeps, { recipients }:
 
 /** When each sender was last bounced to; forgotten by a restart. */
 class SenderRate {
-  readonly #times = new Map<string, number[]>();
+  readonly #times = new RecentMap<string, number[]>(SENDERS_MAX);
 
   constructor(private readonly clock: Clock) {}
 
@@ -204,11 +205,7 @@ class SenderRate {
   take(sender: Mailbox): boolean {
     const recent = this.#recent(sender);
     if (recent.length >= RATE_MAX) return false;
-    const key = keyOf(sender);
-    this.#times.delete(key);
-    const first = this.#times.keys().next();
-    if (this.#times.size >= SENDERS_MAX && !first.done) this.#times.delete(first.value);
-    this.#times.set(key, [...recent, this.clock.monotonic()]);
+    this.#times.set(keyOf(sender), [...recent, this.clock.monotonic()]);
     return true;
   }
 

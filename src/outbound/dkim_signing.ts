@@ -8,6 +8,7 @@
  */
 
 import type { KeyObject } from "node:crypto";
+import { RecentMap } from "../base/recent_map.ts";
 import type { Config } from "../config/schema.ts";
 import { normalizeDomain } from "../mail/address.ts";
 import type { DkimKeyRecord, Store } from "../store/types.ts";
@@ -30,11 +31,11 @@ export interface SigningDeps {
 
 export type ConfigKey = { key: KeyObject; shown: DkimKey } | { problem: string };
 
-/** Domains that are kept; the one that came first goes first. */
+/** Domains that are kept; the one that was read first goes first. */
 const DOMAINS_MAX = 1000;
 
 export class SigningKeys {
-  readonly #kept = new Map<string, Promise<SigningKey[]>>();
+  readonly #kept = new RecentMap<string, Promise<SigningKey[]>>(DOMAINS_MAX);
   #config: DkimConfig | null = null;
 
   constructor(private readonly deps: SigningDeps) {}
@@ -57,8 +58,6 @@ export class SigningKeys {
       else if (this.deps.config() === config) return this.#load(name, config);
       throw error;
     });
-    const first = this.#kept.keys().next();
-    if (this.#kept.size >= DOMAINS_MAX && !first.done) this.#kept.delete(first.value);
     this.#kept.set(name, loaded);
     return loaded;
   }
