@@ -6,6 +6,9 @@
  * What it does and what it can't do is in the metrics: how many it deleted and why, how many are past their age and
  * stay because they are owed, by how much the store is over its limit, and when a round last came to its end.
  *
+ * A clock that was set forward makes all mail old at once, also when it is the clock that is wrong. So after a jump of
+ * more than a day nothing goes for its age for a day, time enough to hear of it: the log says so in each round.
+ *
  * Failure rules: a failed round is logged and the next hour tries again; nothing else depends on it.
  */
 
@@ -20,6 +23,7 @@ const PERIOD_MS = 60 * 60 * 1000;
 const FIRST_MS = 60 * 1000;
 const BATCH = 100;
 const BREATH_MS = 50;
+const DAY_MS = 24 * 60 * 60 * 1000;
 /** Batches in a round; what is left waits for the next one. */
 const BATCHES_MAX = 20_000;
 
@@ -67,9 +71,10 @@ export function createRetention(options: RetentionOptions): Retention {
   const stopped = new AbortController();
   let timer: Timer | null = null;
   let running: Promise<number> | null = null;
+  const jumpedBy = watchClock(clock);
 
   const run = () => {
-    running ??= round(options, stopped.signal).catch((error) => {
+    running ??= round(options, jumpedBy, stopped.signal).catch((error) => {
       log.error("Cannot delete old mail", { error: messageOf(error) });
       return 0;
     }).finally(() => running = null);
@@ -91,12 +96,40 @@ export function createRetention(options: RetentionOptions): Retention {
   };
 }
 
-async function round(options: RetentionOptions, signal: AbortSignal): Promise<number> {
+/** Says by how many milliseconds the wall clock went ahead of the other in a jump less than a day ago; 0 is none. */
+function watchClock(clock: Clock): () => number {
+  const ahead = () => clock.now() - clock.monotonic();
+  let before = ahead();
+  let jumped = 0;
+  let trustedAt = 0;
+  return () => {
+    const by = ahead() - before;
+    before += by;
+    if (by > DAY_MS) [jumped, trustedAt] = [by, clock.monotonic() + DAY_MS];
+    // Set back again: what it says is as good as before.
+    else if (by < -DAY_MS) jumped = 0;
+    if (clock.monotonic() >= trustedAt) jumped = 0;
+    return jumped;
+  };
+}
+
+async function round(
+  options: RetentionOptions,
+  jumpedBy: () => number,
+  signal: AbortSignal,
+): Promise<number> {
   const { store, config, clock, log, metrics } = options;
   const { retention_age, retention_bytes = Infinity } = config();
-  const old = walk(store, clock.now() - retention_age, BATCH);
+  const jumped = jumpedBy();
+  if (jumped > 0) {
+    log.warn("Cannot delete mail for its age: the clock was set forward, and is trusted a day later", {
+      by_hours: Math.round(jumped / 3_600_000),
+    });
+  }
+  // Before the beginning there is none.
+  const old = walk(store, jumped > 0 ? 0 : clock.now() - retention_age, BATCH);
   const byAge = await repeat(options, signal, () => old.step("age", metrics));
-  if (old.isOver()) metrics.retentionOwed.set(old.kept());
+  if (jumped === 0 && old.isOver()) metrics.retentionOwed.set(old.kept());
   const oldest = walk(store, Number.MAX_SAFE_INTEGER, 10);
   const excess = async () => Math.max(0, await store.storedBytes() - retention_bytes);
   const bySize = await repeat(

@@ -38,6 +38,31 @@ test("mail older than retention_age goes, in batches; what is owed stays", () =>
     await retention.stop();
   }));
 
+test("after a jump of the clock into the future nothing goes for its age for a day", () =>
+  withStore(async (store) => {
+    const clock = new FakeClock(T0);
+    await store.addMessage(newMessage());
+    const lines: string[] = [];
+    const log = createLogger({ level: "info", format: "json", clock, write: (line) => lines.push(line) });
+    const config = () => ({ retention_age: 30 * 24 * HOUR });
+    const retention = createRetention({ store, config, clock, log, metrics: createMetrics() });
+    const years = 73 * 365 * 24 * HOUR;
+    clock.jump(years);
+    assertEquals(await finish(clock, retention.run()), 0);
+    await clock.advance(HOUR);
+    assertEquals(await finish(clock, retention.run()), 0);
+    assertEquals(lines.filter((line) => line.includes("the clock was set forward")).length, 2);
+    // Set right again it is trusted at once, and had it been right, a day later.
+    clock.jump(-years);
+    assertEquals(await finish(clock, retention.run()), 0);
+    clock.jump(years);
+    assertEquals(await finish(clock, retention.run()), 0);
+    assertEquals(lines.length, 3);
+    await clock.advance(25 * HOUR);
+    assertEquals(await finish(clock, retention.run()), 1);
+    await retention.stop();
+  }));
+
 test("over retention_bytes the oldest go until the rest fits", () =>
   withStore(async (store) => {
     const clock = new FakeClock(T0);

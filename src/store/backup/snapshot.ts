@@ -40,9 +40,20 @@ export interface Snapshot {
   blobs: { linked: string[]; held: string[]; missing: string[] };
 }
 
-/** A second name for the file, or a copy where the file system has no such thing. False when it is gone. */
+/**
+ * A second name for the file, or a copy where the file system has no such thing. False when it is gone. Never of
+ * what a symbolic link leads to: root, who may run a backup, reads more than the daemon that owns the folder.
+ */
 async function link(from: string, to: string): Promise<boolean> {
   await Deno.mkdir(dirname(to), { recursive: true, mode: 0o700 });
+  const isThere = await linkOrCopy(from, to);
+  if (isThere && !(await Deno.lstat(to)).isFile) {
+    throw new BackupError(`Cannot back up ${from}: it is no file`);
+  }
+  return isThere;
+}
+
+async function linkOrCopy(from: string, to: string): Promise<boolean> {
   try {
     await Deno.link(from, to);
     return true;
@@ -51,6 +62,7 @@ async function link(from: string, to: string): Promise<boolean> {
     if (error instanceof Deno.errors.AlreadyExists) return true;
   }
   try {
+    if (!(await Deno.lstat(from)).isFile) throw new BackupError(`Cannot back up ${from}: it is no file`);
     await Deno.copyFile(from, to);
     return true;
   } catch (error) {

@@ -3,6 +3,7 @@
  * next run knows a leftover from the work of a neighbour, and clears it away.
  */
 
+import { lchownSync } from "node:fs";
 import { join } from "node:path";
 import { BackupError } from "./errors.ts";
 
@@ -23,11 +24,11 @@ export function ownerOf(path: string): Owner | null {
   return uid === null || gid === null ? null : { uid, gid };
 }
 
-/** Gives a path to `owner`; only root can, and only root has to. */
+/** Gives a path to `owner`, itself and not what a link leads to; only root can, and only root has to. */
 export function giveTo(path: string, owner: Owner | null): void {
   if (owner === null) return;
   const { uid, gid } = Deno.lstatSync(path);
-  if (uid !== owner.uid || gid !== owner.gid) Deno.chownSync(path, owner.uid, owner.gid);
+  if (uid !== owner.uid || gid !== owner.gid) lchownSync(path, owner.uid, owner.gid);
 }
 
 export class WorkDir {
@@ -64,6 +65,8 @@ export class WorkDir {
 /** Whether nobody works in it any more. */
 async function isLeftover(path: string): Promise<boolean> {
   try {
+    // In a folder that is everybody's, such as /tmp, it may be anybody's pipe.
+    if (!(await Deno.lstat(join(path, LOCK))).isFile) return false;
     using lock = await Deno.open(join(path, LOCK), { write: true });
     return await lock.tryLock(true);
   } catch (error) {

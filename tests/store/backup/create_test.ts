@@ -276,6 +276,16 @@ test("A body that is missing in the store is told, and does not stop backup or r
     assertEquals(summary.missing_blobs.map((name) => name.slice(-5)), ["big-1"]);
   }));
 
+test("A body that is a symbolic link is no body, wherever it leads", () =>
+  withPlace(async (place) => {
+    const body = await bigBodyOf(place.dataDir);
+    await Deno.remove(body);
+    await Deno.writeFile(`${place.dir}/secret`, new Uint8Array(300_000).fill(115));
+    await Deno.symlink(`${place.dir}/secret`, body);
+    await refuses(() => make(place), /^Cannot back up .*big-1: it is no file$/);
+    assertEquals(names(place.out), []);
+  }));
+
 test("A damaged store is no backup", () =>
   withPlace(async (place) => {
     using file = await Deno.open(`${place.dataDir}/gomail.db`, { write: true });
@@ -285,9 +295,16 @@ test("A damaged store is no backup", () =>
     assertEquals(names(place.out), []);
   }));
 
+async function mkfifo(path: string): Promise<void> {
+  assert((await new Deno.Command("mkfifo", { args: [path] }).output()).success);
+}
+
 test("What a killed run left is cleared away by the next, and what a living one has is not", () =>
   withPlace(async (place) => {
     await Deno.mkdir(place.out);
+    // Opening this lock would wait for its reader for ever.
+    await Deno.mkdir(`${place.out}/.gomail-backup-${"2".repeat(16)}`);
+    await mkfifo(`${place.out}/.gomail-backup-${"2".repeat(16)}/lock`);
     for (const parent of [place.out, place.dataDir]) {
       for (const [name, locked] of [["0".repeat(16), false], ["1".repeat(16), true]] as const) {
         await Deno.mkdir(`${parent}/.gomail-backup-${name}`);
@@ -300,6 +317,7 @@ test("What a killed run left is cleared away by the next, and what a living one 
     await a.lock(true);
     await b.lock(true);
     await make(place);
+    await Deno.remove(`${place.out}/.gomail-backup-${"2".repeat(16)}`, { recursive: true });
     for (const dir of [place.out, place.dataDir]) {
       assertEquals(names(dir).filter((name) => name.startsWith(".")), [`.gomail-backup-${"1".repeat(16)}`]);
     }
