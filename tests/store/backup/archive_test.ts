@@ -1,7 +1,6 @@
 /** Archives that nobody should restore: each is refused, by a reader that was told nothing of how it was made. */
 
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { createHash } from "node:crypto";
 import { BackupError } from "../../../src/store/backup/mod.ts";
 import { test } from "../../support/test.ts";
 import { archiveOf, entriesOf, joined, lying, type Raw, rawEntry, sampleArchive, verify } from "./support.ts";
@@ -10,7 +9,6 @@ const good = await sampleArchive();
 const entries = entriesOf(good);
 const at = (name: string) => entries.findIndex((entry) => entry.name.startsWith(name));
 const text = (value: string) => new TextEncoder().encode(value);
-const sumOf = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
 
 async function refused(archive: Uint8Array, why: RegExp, what = ""): Promise<void> {
   const error = await assertRejects(() => verify(archive), BackupError);

@@ -2,11 +2,13 @@
 
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
-import { BackupError, createBackup, restoreBackup } from "../../../src/store/backup/mod.ts";
+import { BackupError, createBackup, restoreBackup, type Source } from "../../../src/store/backup/mod.ts";
 import { migrate, MIGRATIONS } from "../../../src/store/migrations/mod.ts";
 import { test, withTempDir } from "../../support/test.ts";
-import { openTestStore } from "../support.ts";
+import { openTestStore, T0 } from "../support.ts";
 import { forged, options, sampleArchive, streamOf, verify } from "./support.ts";
+
+const from = (source: Source) => ({ source, openWith: { identities: [] }, progress: () => {}, now: T0 });
 
 test("A forged database is refused: code of its own, bodies elsewhere, other facts than its manifest's", async () => {
   const good = await sampleArchive();
@@ -38,11 +40,7 @@ test("A forged database is refused: code of its own, bodies elsewhere, other fac
     ["UPDATE messages SET id = 'small-3' WHERE id = 'big-1'", /manifest's last_message is not/],
   ];
   const restored = (bytes: Uint8Array, target: string) =>
-    restoreBackup(target, {
-      source: { kind: "stream", stream: streamOf(bytes) },
-      openWith: { identities: [] },
-      progress: () => {},
-    });
+    restoreBackup(target, from({ kind: "stream", stream: streamOf(bytes) }));
   await withTempDir(async (dir) => {
     await restored(await forged(good, () => {}), `${dir}/yes`);
     for (const [sql, why] of forgeries) {
@@ -65,11 +63,7 @@ test("A store of any older version is backed up as it is, restored, and brought 
       migrate(db, MIGRATIONS.slice(0, version));
       db.close();
       const { path } = await createBackup(options(`${dir}/data`, `${dir}/out`));
-      const { summary } = await restoreBackup(`${dir}/again`, {
-        source: { kind: "file", path: path! },
-        openWith: { identities: [] },
-        progress: () => {},
-      });
+      const { summary } = await restoreBackup(`${dir}/again`, from({ kind: "file", path: path! }));
       assertEquals([summary.schema_version, summary.messages, summary.jobs_owed], [version, 1, 1]);
       const store = await openTestStore(`${dir}/again`);
       assertEquals((await store.listMessages({}, { limit: 9 })).items.length, 1);
