@@ -160,6 +160,15 @@ async function bodiesOf(api: Api, mails: Load["acknowledged"]): Promise<Bodies> 
   return found;
 }
 
+/** The place of an app that has read every event there is. */
+async function newestCursor(api: Api): Promise<string> {
+  for (let cursor = "";;) {
+    const { json } = await api.api(`/v1/events?limit=500${cursor === "" ? "" : `&cursor=${cursor}`}`);
+    cursor = json.next_cursor;
+    if (json.items.length < 500) return cursor;
+  }
+}
+
 /** The first life, up to its end: backed up under load, twice, and lost. */
 async function firstLife(outside: Outside) {
   const { dir, zone, arrivals, load, recover } = outside;
@@ -200,7 +209,8 @@ async function firstLife(outside: Outside) {
       "deliveries after the backup",
     );
     await more();
-    return { before, file, shown, config, bodies, owed, again };
+    const cursor = await newestCursor(api);
+    return { before, file, shown, config, bodies, owed, again, cursor };
   } finally {
     await daemon.kill();
     await sending;
@@ -301,8 +311,13 @@ async function checkDeliveries({ arrivals, sink }: Outside, first: FirstLife, ap
   }
 }
 
-/** New mail comes in, and goes out with signatures of the old keys. */
-async function checkLife({ load, arrivals, sink, zone }: Outside, daemon: DaemonProcess, api: Api) {
+/** New mail comes in, and goes out with signatures of the old keys; who pulls events hears of it. */
+async function checkLife(
+  { load, arrivals, sink, zone }: Outside,
+  daemon: DaemonProcess,
+  api: Api,
+  cursor: string,
+) {
   const connection = await LoadConnection.open(daemon.smtpPort);
   assert(await load.sendOne(connection, "bob@example.com", 1));
   connection.close();
@@ -312,6 +327,9 @@ async function checkLife({ load, arrivals, sink, zone }: Outside, daemon: Daemon
   await until(() => arrivals.of(id).length > 0 && sent() !== undefined, "new mail");
   const signatures = await verifiedSignatures({ zone }, sent()!.bytes);
   assertEquals(signatures, ["ed25519-sha256 pass", "rsa-sha256 pass"]);
+  const { json } = await api.api(`/v1/events?limit=500&cursor=${cursor}`);
+  const heard = json.items.map((item: { event: string; id: string }) => `${item.event} ${item.id}`);
+  assert(heard.includes(`mail.received ${id}`), heard.join(", "));
 }
 
 test("A host lost whole under load comes back from its last backup, owes what it owed, and says what is lost", () =>
@@ -333,7 +351,7 @@ test("A host lost whole under load comes back from its last backup, owes what it
       await gomail("queue", "retry", "--state", "pending", "--config", daemon.configFile);
       await checkDeliveries(outside, first, api, { restored, owed, startedAt });
       const twice = checkDuplicates(outside, first, stored);
-      await checkLife(outside, daemon, api);
+      await checkLife(outside, daemon, api, first.cursor);
       console.log(
         `${before.size} acknowledged before the last backup, ${stored.size} restored, ${lost} later ones lost, ` +
           `${owed} owed, ${twice} came before and after`,

@@ -32,6 +32,7 @@ const from = (path: string) => ({
   source: { kind: "file" as const, path },
   openWith: { identities: [] },
   progress: () => {},
+  now: Date.UTC(2026, 0, 1),
 });
 const verify = (path: string): Promise<Manifest> => readBackup({ ...from(path), sink: NOWHERE });
 const names = (dir: string) => [...Deno.readDirSync(dir)].map(({ name }) => name).sort();
