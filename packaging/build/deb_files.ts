@@ -81,6 +81,11 @@ export const FILES: readonly PackagedFile[] = [
     mode: 0o644,
     make: () => compressed("packaging/doc/performance.md"),
   },
+  {
+    path: `${DOC}/disaster-recovery.md.gz`,
+    mode: 0o644,
+    make: () => compressed("packaging/doc/disaster-recovery.md"),
+  },
   { path: `${DOC}/security.md.gz`, mode: 0o644, make: () => compressed("packaging/doc/security.md") },
   { path: `${DOC}/README.Debian`, mode: 0o644, source: "packaging/deb/README.Debian" },
   // Alerts name a runbook by this place.

@@ -66,7 +66,10 @@ export class CommandHost {
     await Deno.writeTextFile(`${d.dir}/token`, TEST_TOKEN, { mode: 0o600 });
     const write = (name: string, script: string) =>
       Deno.writeTextFile(`${bin}/${name}`, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
-    await write("gomail", `exec "${Deno.execPath()}" run -A --no-check "${ROOT}main.ts" "$@"`);
+    const program = `exec "${Deno.execPath()}" run -A --no-check "${ROOT}main.ts" "$@"`;
+    // The folder of backups is fixed, and not in this one.
+    const inBackups = `"backup create"|"backup list") ${program} --dir "${d.dir}/backups/gomail";;`;
+    await write("gomail", `case "$1 $2" in ${inBackups} esac\n${program}`);
     await write("sudo", 'exec "$@"');
     for (const [name, forms] of Object.entries(FORMS)) {
       await Deno.writeTextFile(`${d.dir}/${name}.forms`, forms.map((form) => form + "\n").join(""));
