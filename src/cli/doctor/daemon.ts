@@ -11,6 +11,7 @@ const REMEDIES: Record<string, string> = {
   smtp: "the ports and certificate checks say what to do; `journalctl -u gomail -n 50`",
   dns: "`resolvectl status` shows the name servers; name others in dns_servers",
   delivery: "`gomail queue list --state pending` shows the receivers' answers",
+  outbound: "the port25 check says whether outbound_smarthost answers; `gomail queue list --carrier smtp`",
   lifecycle: "`systemctl start gomail`, once it has stopped",
 };
 
