@@ -52,9 +52,11 @@ test("doctor finds receivers that take anything, refuse everything, are elsewher
       (await host.findings("receiver"))[0]!.summary,
       /can't be reached: Cannot deliver: connection/,
     );
-    // Longer than it is waited for, and still within the check's own time.
+    // Longer than it is waited for, and still within the check's own time. A cold start takes as long as that.
     d.receiver.answerWith(() => "hang");
-    assertMatch((await host.findings("receiver"))[0]!.summary, /no answer within 4 s/);
+    const [late] = await host.findings("receiver");
+    assertEquals(late!.status, "unknown");
+    assertMatch(late!.summary, /gave no answer within 4 s: it is slow, or not reached$/);
   }));
 
 test("doctor says so where no receiver is configured, or no daemon there to send", () =>

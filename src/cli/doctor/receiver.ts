@@ -9,14 +9,18 @@
  */
 
 import type { Check, Say } from "./check.ts";
-import { type Sampled, sendSamples } from "./samples.ts";
+import { SAMPLE_MS_MAX, type Sampled, sendSamples } from "./samples.ts";
 
 /** Statuses that say nothing about a signature: there is no such page, or no time for us. */
 const NO_SUCH = new Set([404, 405, 410]);
 const NOT_NOW = new Set([408, 429]);
 const TRY = "`gomail webhook test` sends a signed sample and shows the answer";
 
-function tellWrong({ url, status, error }: Sampled, say: Say): void {
+function tellWrong({ url, status, error, isLate }: Sampled, say: Say): void {
+  if (isLate) {
+    const summary = `${url} gave no answer within ${SAMPLE_MS_MAX / 1000} s: it is slow, or not reached`;
+    return say.unknown("reachable", summary, `${TRY}, and waits for as long as webhook_timeout says`);
+  }
   if (status === null) {
     const remedy = `the receiver, or a firewall: ${TRY}; \`gomail queue list\` shows what waits for it`;
     return say.problem("reachable", `${url} can't be reached: ${error ?? "no answer"}`, remedy);
