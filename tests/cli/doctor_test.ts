@@ -92,6 +92,21 @@ test("doctor tells every problem of a config, and looks on with what can be read
     assertEquals((await host.findings("ports")).length, 3);
   }));
 
+test("doctor does not call a daemon stopped that this user could not ask", () =>
+  withHost(async (host) => {
+    const readFile = () => {
+      throw new Deno.errors.PermissionDenied("");
+    };
+    const found = (await host.findings(undefined, { readFile })).filter(({ status }) => status !== "skipped");
+    assertEquals(found.map(({ id, status }) => `${id} ${status}`), [
+      "config.key problem",
+      "daemon.answers unknown",
+    ]);
+    for (const { remedy } of found) assertMatch(remedy!, /\bsudo\b/);
+    // The packaged one holds the token, and is closed to most users on purpose.
+    assert(!found[0]!.remedy!.includes("readable"));
+  }));
+
 test("doctor skips what needs a config when there is none to read", async () => {
   const ran = await gomail("doctor --json --config /nowhere/gomail.yaml");
   assertEquals(ran.code, 1);

@@ -2,6 +2,7 @@
 
 import { VERSION } from "../../base/version.ts";
 import type { Check } from "./check.ts";
+import { remedyFor } from "./health.ts";
 
 /** What to type, by the name of the check in /health. */
 const REMEDIES: Record<string, string> = {
@@ -25,6 +26,9 @@ export const daemonCheck: Check = {
   name: "daemon",
   async run(subject, say) {
     const answer = await subject.daemon;
+    if (answer.health === null && !answer.isAsked) {
+      return say.unknown("answers", answer.reason, remedyFor(answer));
+    }
     if (answer.health === null) {
       return say.problem(
         "answers",

@@ -9,6 +9,7 @@
  */
 
 import type { Check, Say } from "./check.ts";
+import { remedyFor } from "./health.ts";
 import { SAMPLE_MS_MAX, type Sampled, sendSamples } from "./samples.ts";
 
 /** Statuses that say nothing about a signature: there is no such page, or no time for us. */
@@ -68,9 +69,10 @@ export const receiverCheck: Check = {
     if (config.webhook_url === undefined && config.routes.length === 0) {
       return say.skipped("reachable", "there is no webhook_url and no route");
     }
-    if ((await daemon).health === null) {
+    const answer = await daemon;
+    if (answer.health === null) {
       const summary = "not asked: the daemon, which would send the sample, does not answer";
-      return say.skipped("reachable", summary, "`systemctl start gomail`");
+      return say.skipped("reachable", summary, remedyFor(answer));
     }
     const right = wishes.webhook ? sendSamples(invocation, "right", signal) : null;
     const wrong = await receivers();
