@@ -3,6 +3,9 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { type Check, runChecks, type Subject } from "../../src/cli/doctor/check.ts";
 import { VERSION } from "../../src/base/version.ts";
+import { createHealth } from "../../src/daemon/health.ts";
+import type { QueueStatus } from "../../src/delivery/worker.ts";
+import { FakeClock } from "../support/fake_clock.ts";
 import { hasProgram } from "../support/program.ts";
 import { withDaemon } from "../support/harness.ts";
 import { canMount, Tmpfs } from "../support/tmpfs.ts";
@@ -87,6 +90,21 @@ test("doctor tells every problem of a config, and looks on with what can be read
     assertEquals(problems(found).map(({ summary }) => summary.split(" ")[0]), ["prot", "read_timeout"]);
     assertStringIncludes(found[0]!.remedy!, "did you mean port?");
     assertEquals((await host.findings("ports")).length, 3);
+  }));
+
+test("doctor does not call a daemon stopped that this user could not ask", () =>
+  withHost(async (host) => {
+    const readFile = () => {
+      throw new Deno.errors.PermissionDenied("");
+    };
+    const found = (await host.findings(undefined, { readFile })).filter(({ status }) => status !== "skipped");
+    assertEquals(found.map(({ id, status }) => `${id} ${status}`), [
+      "config.key problem",
+      "daemon.answers unknown",
+    ]);
+    for (const { remedy } of found) assertMatch(remedy!, /\bsudo\b/);
+    // The packaged one holds the token, and is closed to most users on purpose.
+    assert(!found[0]!.remedy!.includes("readable"));
   }));
 
 test("doctor skips what needs a config when there is none to read", async () => {
@@ -234,6 +252,33 @@ test("doctor shows what an unhealthy daemon says of itself, and misses its liste
     });
   }));
 
+test("doctor has something to type for each check of /health that there is", async () => {
+  const health = createHealth({
+    clock: new FakeClock(),
+    probeStore: () => Promise.reject(new Error("broken")),
+    freeBytes: () => Promise.resolve(0),
+    diskReserveBytes: () => 1,
+    queue: () => ({
+      running: true,
+      paused: (["webhook", "smtp"] as const).map((carrier) => ({ carrier, lanes: ["a"] })),
+    } as unknown as QueueStatus),
+    smtpProblems: () => ["Cannot listen"],
+    dnsInTrouble: () => true,
+    controlUp: () => false,
+    hasSmarthost: () => true,
+    draining: () => true,
+  });
+  const { checks } = await health();
+  await withHost((host) =>
+    withFakeDaemon(healthOf(checks), async ({ socket }) => {
+      await host.configure(`control_socket: ${socket}`);
+      const found = problems(await host.findings("daemon"));
+      assertEquals(found.map(({ summary }) => summary.split(":")[0]), Object.keys(checks));
+      for (const { summary, remedy } of found) assert(!remedy!.endsWith("says more"), summary);
+    })
+  );
+});
+
 test("doctor does not take another GoMail for the one that runs here", () =>
   withDaemon({}, async (other) => {
     const smtp = other.daemon.addresses.smtp[0]!;
@@ -280,6 +325,21 @@ testIf(
         "problem: it is for mail.example.com, *.wild.example, and not for mail_hostname a.b.wild.example",
         `problem: in ${host.dir}/backwards.pem certificate 1 is not signed by the one after it`,
       ]);
+    }),
+);
+
+testIf(
+  hasProgram("openssl"),
+  "no openssl",
+  "doctor does not call a certificate of six days late before it is, and sees an issuer's that is over",
+  () =>
+    withHost(async (host) => {
+      const { chain, key } = await makeChain(host.dir, { root: 3650, middle: 4, leaf: 6 });
+      await host.configure(`tls_cert_file: ${chain}\ntls_key_file: ${key}`);
+      assertEquals(problems(await certificateIn(host, 3)), []);
+      const late = brief(problems(await certificateIn(host, 5)));
+      assertMatch(late[0]!, /^problem: it expires in 0 days, on /);
+      assertMatch(late[1]!, /^problem: in .* certificate 2, of an issuer, expired on \d{4}-\d\d-\d\d$/);
     }),
 );
 
