@@ -5,13 +5,13 @@
  * own public address may never leave the host, and proves nothing; so what to type elsewhere is all there is to say.
  */
 
-import { isPublic, parseAddress } from "../../base/address.ts";
+import { isPublic } from "../../base/address.ts";
 import { type ListenAddress, parseListen } from "../../config/notation.ts";
 import { isLoopbackHost } from "../../config/private_host.ts";
 import { dnsFacts } from "../../outbound/dns_facts.ts";
 import { ASK_MS_MAX, type Check, type Say, type Subject } from "./check.ts";
 import { orUnknown } from "./hostname.ts";
-import { overhear, type Talk } from "./port_holder.ts";
+import { oneOfEach, overhear, type Talk } from "./port_holder.ts";
 
 const TALK: Talk = { opening: "", isEnough: (heard) => heard.includes("\n"), closing: "QUIT\r\n" };
 const HOSTS_MAX = 3;
@@ -76,11 +76,6 @@ async function callSmarthost(subject: Subject, say: Say, signal: AbortSignal): P
   // Nobody may have meant to send anything.
   const isDefault = (loaded.sources.get("outbound_smarthost") ?? "default") === "default";
   say[isDefault ? "notice" : "problem"]("out", `${label} ${what}`, remedy);
-}
-
-/** The first address of each family: no host is called more often than that. */
-function oneOfEach(addresses: readonly string[]): string[] {
-  return [4, 6].flatMap((family) => addresses.find((text) => parseAddress(text)?.family === family) ?? []);
 }
 
 /** With addresses in place of the name; empty when it has none. */

@@ -4,6 +4,7 @@ import dgram from "node:dgram";
 import { Buffer } from "node:buffer";
 import type { Clock } from "../../base/clock.ts";
 import type { Resolver } from "../../base/resolver.ts";
+import { oneOfEach } from "./port_holder.ts";
 
 const PORT = 123;
 const PACKET_BYTES = 48;
@@ -46,11 +47,19 @@ function placeOf(server: string): { host: string; port: number } {
 }
 
 /** Milliseconds that the server is ahead of us. Rejects with what is wrong, in words. */
-export async function askTime(server: string, { resolver, clock, timeoutMs }: TimeDeps): Promise<number> {
+export async function askTime(server: string, deps: TimeDeps): Promise<number> {
   const { host, port } = placeOf(server);
-  const address = await resolver.lookupHost(host).then(([first]) => first!, () => {
+  const addresses = await deps.resolver.lookupHost(host).catch(() => {
     throw new Error("its name can't be resolved");
   });
+  // By both, because a host may have a way to one kind alone.
+  const asked = oneOfEach(addresses).map((address) => askAddress(address, port, deps));
+  return await Promise.any(asked).catch((error: AggregateError) => {
+    throw error.errors[0];
+  });
+}
+
+async function askAddress(address: string, port: number, { clock, timeoutMs }: TimeDeps): Promise<number> {
   const socket = dgram.createSocket(address.includes(":") ? "udp6" : "udp4");
   const answer = Promise.withResolvers<number>();
   const fail = (why: string) => answer.reject(new Error(why));
