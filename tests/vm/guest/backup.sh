@@ -23,17 +23,21 @@ check "the journal has what was made" said "$backed_up" "full backup, "
 check "it is sound" gomail backup verify "$(newest full)"
 check "the daemon has seen it" until_true 15 eval \
   'curl -sS http://127.0.0.1:9090/metrics | grep -E "^gomail_last_backup_timestamp_seconds 1[0-9.e+]+$"'
-check "mail goes on beside it" sent_and_arrived a-after-backup $door
+# Large enough for a body in a file, which the next one has to link.
+head -c 300000 /dev/urandom >"$GUEST_OUT/large"
+check "a large mail comes, too large for a row" eval \
+  'sent_and_arrived a-large $door --attach "@$GUEST_OUT/large" && find /var/lib/gomail/blobs -type f | grep -q .'
 check "the next one is made" systemctl start gomail-backup.service
 check "it is an increment" is '1 1' "$(made full) $(made incremental)"
 check "it is sound, with what it stands on" gomail backup verify "$(newest incremental)"
 check "it holds the mail that came between" is "$(stored)" "$(gomail backup list --json |
   perl -MJSON::PP -e 'local $/; print decode_json(<STDIN>)->{items}[0]{summary}{messages}')"
-check "a body in a file was linked and not copied" eval '[ "$(find /var/lib/gomail -name ".gomail-backup-*" | wc -l)" = 0 ]'
+check "and its body" eval 'tar tf "$(newest incremental)" | grep ^blobs/'
+check "no work is left in the store or beside the backups" is '' "$(find /var/lib/gomail $backups -name '.gomail-backup-*')"
 check "it restores into an empty directory" setpriv --reuid=gomail --regid=gomail --init-groups \
   gomail restore "$(newest incremental)" --data-dir /tmp/restored-mail
 check "with the mail in it" is "$(stored)" "$(sqlite3 /tmp/restored-mail/gomail.db 'select count(*) from messages')"
-check "and the keys" eval 'diff -r /var/lib/gomail/dkim /tmp/restored-mail/dkim'
+check "and bodies and keys" eval 'diff -r /var/lib/gomail/blobs /tmp/restored-mail/blobs && diff -r /var/lib/gomail/dkim /tmp/restored-mail/dkim'
 rm -r /tmp/restored-mail
 
 # Encrypted, as a drop-in asks for it; and one that can't be made.
@@ -56,4 +60,5 @@ check "and the journal why" said "$failed" "Cannot make a backup in $backups: "
 rm -r /etc/systemd/system/gomail-backup.service.d
 systemctl daemon-reload
 systemctl reset-failed gomail-backup
-check "the daemon can't see the backups" eval '! nsenter --target $(main_pid) --mount ls $backups/'
+# Root sees the empty folder that lies over them; the daemon's user not even that.
+check "the daemon can't see the backups" is '' "$(nsenter --target "$(main_pid)" --mount ls -A $backups)"
