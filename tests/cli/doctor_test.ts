@@ -27,7 +27,7 @@ import { type Asked, gomail, withDaemon as withFakeDaemon } from "./support.ts";
 const DAY_MS = 86_400_000;
 const NO_ANSWER = "Cannot talk to the daemon: no answer within 4 s";
 const CHECKS = (
-  "config disk files clock ports certificate daemon queue receiver port25 hostname dns mta_sts blocklists"
+  "config disk files backup clock ports certificate daemon queue receiver port25 hostname dns mta_sts blocklists"
 ).split(" ");
 const isCheck = (word: string | undefined) => CHECKS.includes(word ?? "");
 
@@ -72,7 +72,7 @@ test("doctor says how to start a daemon that is not there, and exits 1", () =>
     assertStringIncludes(daemon!.remedy!, "systemctl start gomail");
     const ran = await host.doctor();
     assertMatch(ran.out, /\nproblem {2}daemon {7}Cannot reach .*\n {22}-> `systemctl start gomail`/);
-    assertMatch(ran.out, /\n1 problem, 2 notices, 0 not known\n$/);
+    assertMatch(ran.out, /\n1 problem, 3 notices, 0 not known\n$/);
   }));
 
 test("doctor takes no arguments and no flags of others", async () => {
@@ -116,6 +116,33 @@ test("doctor skips what needs a config when there is none to read", async () => 
     CHECKS.filter((name) => !/^(config|daemon)$/.test(name)).filter((name) => name !== "mta_sts"),
   );
 });
+
+test("doctor says when the last backup was made: never is worth a look, and that they have stopped a problem", () =>
+  withHost(async (host) => {
+    const now = Date.UTC(2026, 5, 30, 12);
+    const note = (at: string) => Deno.writeTextFile(`${host.dir}/data/last_backup.json`, at);
+    const found = async () => (await host.findings("backup", { now: () => now }))[0]!;
+    const never = await found();
+    assertEquals([never.id, never.status, never.summary], [
+      "backup.age",
+      "notice",
+      "there is no backup of this store",
+    ]);
+    for (
+      const [at, status, summary] of [
+        ["2026-06-29T10:00:00.000Z", "ok", "the last backup is 26 h old"],
+        ["2026-06-29T09:59:59.000Z", "problem", "the last backup is 26 h old"],
+        ["2026-05-30T12:00:00.000Z", "problem", "the last backup is 31 days old"],
+      ]
+    ) {
+      await note(JSON.stringify({ at }));
+      const told = await found();
+      assertEquals([told.status, told.summary], [status, summary]);
+      assertEquals(told.remedy?.includes("journalctl -u gomail-backup"), status === "ok" ? undefined : true);
+    }
+    await note("nothing that can be read");
+    assertEquals((await found()).status, "notice");
+  }));
 
 test("doctor looks at the data directory: there, writable, closed to others, with room", () =>
   withHost(async (host) => {
