@@ -102,11 +102,10 @@ async function freeIn(dir: string): Promise<number> {
 
 const mib = (bytes: number) => `${Math.ceil(bytes / 1024 / 1024)} MB`;
 
-/** Before anything is written: a full disk would hurt the daemon more than the missing backup. */
-async function checkRoom(workIn: string, { dataDir, diskReserve }: CreateOptions, base: Manifest | null) {
-  const { size } = await Deno.stat(join(dataDir, DATABASE));
+/** Whether `bytes` more can be written: a full disk would hurt the daemon more than the missing backup. */
+async function checkRoom(workIn: string, { dataDir, diskReserve }: CreateOptions, bytes: number) {
   const shares = (await Deno.stat(workIn)).dev === (await Deno.stat(dataDir)).dev;
-  const need = size * (base === null ? 2 : 1) + (shares ? diskReserve : 0);
+  const need = bytes + (shares ? diskReserve : 0);
   const free = await freeIn(workIn);
   if (free < need) {
     const why = shares ? `${mib(need)} are needed, the disk reserve among them` : `${mib(need)} are needed`;
@@ -114,8 +113,25 @@ async function checkRoom(workIn: string, { dataDir, diskReserve }: CreateOptions
   }
 }
 
-/** The stream into a file, synced as it grows. */
-async function writeFile(path: string, bytes: ReadableStream<Uint8Array>): Promise<number> {
+/** Of the copy, and of the archive what is known before the bodies are: a full one holds the whole database again. */
+async function databaseBytes({ dataDir }: CreateOptions, base: Manifest | null): Promise<number> {
+  const { size } = await Deno.stat(join(dataDir, DATABASE));
+  return size * (base === null ? 2 : 1);
+}
+
+/** Of the bodies to be written. */
+async function blobBytes({ linkDir, blobs }: ArchivePlan): Promise<number> {
+  let total = 0;
+  for (const name of blobs) total += (await Deno.lstat(join(linkDir, name))).size;
+  return total;
+}
+
+/** The stream into a file, synced as it grows, each time after `synced` has had its say. */
+async function writeFile(
+  path: string,
+  bytes: ReadableStream<Uint8Array>,
+  synced: () => Promise<void> = () => Promise.resolve(),
+): Promise<number> {
   using file = await Deno.open(path, { createNew: true, write: true, mode: 0o600 });
   let total = 0;
   let unsynced = 0;
@@ -125,6 +141,7 @@ async function writeFile(path: string, bytes: ReadableStream<Uint8Array>): Promi
     unsynced += piece.length;
     if (unsynced < SYNC_EVERY_BYTES) continue;
     await file.syncData();
+    await synced();
     unsynced = 0;
   }
   await file.sync();
@@ -213,7 +230,7 @@ async function deliver(options: CreateOptions, plan: ArchivePlan, work: WorkDir)
     : join(output.dir, fileNameOf({ id, createdAt: options.now, kind, sealed: seal !== null }));
   const owner = ownerOf(dirname(path));
   const archive = work.file("archive");
-  const total = await writeFile(archive, bytes);
+  const total = await writeFile(archive, bytes, () => checkRoom(work.path, options, 0));
   giveTo(archive, owner);
   const beside = work.file("manifest");
   await writeSmall(beside, manifestText(manifest!), owner);
@@ -270,8 +287,9 @@ export async function createBackup(options: CreateOptions): Promise<Created> {
   try {
     const work = await WorkDir.open(workIn);
     try {
-      await checkRoom(workIn, options, base);
+      await checkRoom(workIn, options, await databaseBytes(options, base));
       const plan = await planOf(options, base, { work, links });
+      if (options.output.kind !== "stream") await checkRoom(workIn, options, await blobBytes(plan));
       const created = await deliver(options, plan, work);
       await leaveNote(options, created, links);
       return created;

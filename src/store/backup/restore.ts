@@ -10,20 +10,23 @@ import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { APPLICATION_ID } from "../connection.ts";
 import { freeBytes, lockDataDir, RESTORE_DIR, syncDir, unlockDataDir } from "../disk.ts";
-import { MIGRATIONS, schemaVersion } from "../migrations/mod.ts";
+import { migrate, MIGRATIONS, schemaVersion } from "../migrations/mod.ts";
 import { writeAll } from "./bytes.ts";
 import { BackupError } from "./errors.ts";
 import type { Manifest } from "./manifest.ts";
-import { chunkOffset, DATABASE } from "./names.ts";
+import { chunkOffset, DATABASE, knownName } from "./names.ts";
 import type { EntrySink, Sink } from "./read_archive.ts";
 import { readBackup, type ReadOptions } from "./read_backup.ts";
-import { blobRows, openCopy } from "./snapshot.ts";
+import { blobRows, type Facts, factsOf, openCopy } from "./snapshot.ts";
 import { giveTo, type Owner, ownerOf, WorkDir } from "./work_dir.ts";
 
 /** The config of a backup is shown, not put to use: the host it comes back on may have one of its own. */
 export const RESTORED_CONFIG = "restored-config";
 /** What may lie in a data directory that is still empty. */
 const NOTHING = ["lost+found", "lock"];
+/** A body that begins or ends before its file does; the schema leaves that to us. */
+const WRONG_BODY = `SELECT 1 FROM contents WHERE blob_path IS NOT NULL
+  AND NOT coalesce(blob_offset >= 0 AND blob_bytes >= 0, FALSE)`;
 const CHECK_ROOM_EVERY_BYTES = 16 * 1024 * 1024;
 const ROOM_LEFT_BYTES = 32 * 1024 * 1024;
 
@@ -94,27 +97,65 @@ class Stage implements Sink {
   }
 }
 
+/** Every table, index, view and trigger, in the words that made it. */
+function schemaOf(db: DatabaseSync): string[] {
+  return db.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema").all()
+    .map(({ type, name, tbl_name, sql }) => JSON.stringify([type, name, tbl_name, sql])).sort();
+}
+
+/**
+ * Before anything of it is run: a schema is program too, and whoever wrote an archive that is not encrypted may
+ * have put triggers, views or constraints of his own into it, which the daemon would obey. So it has to be, word for
+ * word, what our migrations make.
+ */
+function checkSchema(db: DatabaseSync, version: number): void {
+  const own = new DatabaseSync(":memory:");
+  try {
+    migrate(own, MIGRATIONS.slice(0, version));
+    const wanted = schemaOf(own);
+    const found = schemaOf(db);
+    if (found.length === wanted.length && found.every((entry, at) => entry === wanted[at])) return;
+  } finally {
+    own.close();
+  }
+  throw new BackupError("Cannot use the backup: its database has another schema than GoMail makes");
+}
+
 function checkRows(db: DatabaseSync): void {
   const [owner] = Object.values(db.prepare("PRAGMA application_id").get() ?? {});
-  if (owner !== APPLICATION_ID) {
+  const version = schemaVersion(db);
+  if (owner !== APPLICATION_ID || version < 1) {
     throw new BackupError("Cannot use the backup: its database is none of GoMail's");
   }
-  const [integrity] = Object.values(db.prepare("PRAGMA integrity_check(1)").get() ?? {});
-  if (integrity !== "ok") throw new BackupError("Cannot use the backup: its database is damaged");
-  if (db.prepare("PRAGMA foreign_key_check").get() !== undefined) {
-    throw new BackupError("Cannot use the backup: rows of its database refer to rows that are not there");
-  }
-  const version = schemaVersion(db);
   if (version > MIGRATIONS.length) {
     throw new BackupError(
       `Cannot use the backup: its schema version ${version} is newer than this program's ${MIGRATIONS.length}; ` +
         "install the newer program",
     );
   }
+  checkSchema(db, version);
+  const [integrity] = Object.values(db.prepare("PRAGMA integrity_check(1)").get() ?? {});
+  if (integrity !== "ok") throw new BackupError("Cannot use the backup: its database is damaged");
+  if (db.prepare(WRONG_BODY).get() !== undefined) {
+    throw new BackupError("Cannot use the backup: a row names a body outside its place");
+  }
+  if (db.prepare("PRAGMA foreign_key_check").get() !== undefined) {
+    throw new BackupError("Cannot use the backup: rows of its database refer to rows that are not there");
+  }
+}
+
+/** People are told what the manifest says of last mail and debts, so it has to be what the database says. */
+function checkFacts(db: DatabaseSync, { summary }: Manifest): void {
+  const facts = Object.entries(factsOf(db)) as [keyof Facts, unknown][];
+  const wrong = facts.find(([name, value]) => JSON.stringify(value) !== JSON.stringify(summary[name]));
+  if (wrong) {
+    throw new BackupError(`Cannot use the backup: its manifest's ${wrong[0]} is not that of its database`);
+  }
 }
 
 /** The database as SQLite sees it, and a body for each row. */
-async function check(stage: Stage, { files, summary }: Manifest): Promise<void> {
+async function check(stage: Stage, manifest: Manifest): Promise<void> {
+  const { files, summary } = manifest;
   const sizes = new Map(files.map(({ name, size }) => [name, size]));
   const missing = new Set(summary.missing_blobs);
   const path = stage.path(DATABASE);
@@ -122,7 +163,11 @@ async function check(stage: Stage, { files, summary }: Manifest): Promise<void> 
   try {
     db = openCopy(path);
     checkRows(db);
+    checkFacts(db, manifest);
     for (const { path, bytesMin } of blobRows(db)) {
+      if (knownName(path)?.kind !== "blob") {
+        throw new BackupError("Cannot use the backup: a row names a body outside its place");
+      }
       const isThere = (sizes.get(path) ?? -1) >= bytesMin;
       if (!isThere && !missing.has(path)) {
         throw new BackupError(`Cannot use the backup: ${path} is not in it`);

@@ -1,6 +1,7 @@
 /** Making backups and putting them back: what is in them, what is left behind, and what they refuse to touch. */
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { statfs } from "node:fs/promises";
 import { DatabaseSync } from "node:sqlite";
 import {
   BackupError,
@@ -13,18 +14,22 @@ import {
   restoreBackup,
   tryRestore,
 } from "../../../src/store/backup/mod.ts";
+import { MIGRATIONS } from "../../../src/store/migrations/mod.ts";
 import { test, testIf, withTempDir } from "../../support/test.ts";
 import { canMount, Tmpfs } from "../../support/tmpfs.ts";
 import { newMessage, openTestStore, T0 } from "../support.ts";
 import {
   addBig,
   entriesOf,
+  forged,
   hasBig,
+  makeStore,
   options,
   type Place,
   rawEntry,
   sampleArchive,
   streamOf,
+  verify as verifyBytes,
   withPlace,
 } from "./support.ts";
 
@@ -211,6 +216,14 @@ test("A reader of events misses nothing after a restore, nor after a second one 
     assertEquals(all, ["small-1", "small-2", "big-1", "newer", "newest"]);
   }));
 
+/** The path of the one body that is a file. */
+async function bigBodyOf(dataDir: string): Promise<string> {
+  const db = new DatabaseSync(`${dataDir}/gomail.db`);
+  const { path } = db.prepare("SELECT blob_path AS path FROM contents WHERE blob_path IS NOT NULL").get()!;
+  db.close();
+  return `${dataDir}/${path}`;
+}
+
 /** The sample with its database changed by SQL and all sums in order, made by our own writer. */
 async function withDatabase(
   change: (db: DatabaseSync) => void,
@@ -232,6 +245,19 @@ test("A database that SQLite accepts and that is no sound store is refused", asy
     ],
     ["PRAGMA user_version = 999", /newer than this program/],
     ["PRAGMA application_id = 7", /none of GoMail's/],
+    ["PRAGMA user_version = 0", /none of GoMail's/],
+    // One step back: then the migrations would run over what is there already.
+    [`PRAGMA user_version = ${MIGRATIONS.length - 1}`, /another schema/],
+    ["CREATE TRIGGER t AFTER INSERT ON messages BEGIN DELETE FROM jobs; END", /another schema/],
+    ["CREATE VIEW v AS SELECT 1", /another schema/],
+    ["CREATE TABLE mine (x)", /another schema/],
+    ["CREATE INDEX i ON messages(abs(size_bytes))", /another schema/],
+    ["DROP TRIGGER messages_weighed_in", /another schema/],
+    [
+      "DROP TRIGGER messages_weighed_in; CREATE TRIGGER messages_weighed_in AFTER INSERT ON messages " +
+      "BEGIN UPDATE stored SET bytes = bytes - new.size_bytes; END",
+      /another schema/,
+    ],
   ];
   for (const [sql, why] of wrong) {
     await withDatabase((db) => db.exec(sql), async (path, dir) => {
@@ -241,6 +267,39 @@ test("A database that SQLite accepts and that is no sound store is refused", asy
       await assertRejects(() => Deno.stat(`${dir}/no`), Deno.errors.NotFound);
     });
   }
+});
+
+test("A forged database is refused: code of its own, bodies elsewhere, other facts than its manifest's", async () => {
+  const good = await sampleArchive();
+  const forgeries: [string, RegExp][] = [
+    ["PRAGMA user_version = -2000000000", /none of GoMail's/],
+    [
+      "CREATE TRIGGER jobs_out AFTER INSERT ON messages BEGIN UPDATE messages SET mail_from = ''; END",
+      /another schema/,
+    ],
+    ["UPDATE contents SET blob_path = 'webhook_secret' WHERE blob_path IS NOT NULL", /outside its place/],
+    ["UPDATE contents SET blob_path = '../../etc/passwd' WHERE blob_path IS NOT NULL", /outside its place/],
+    ["UPDATE contents SET blob_path = 'blobs/2026-01/01/other' WHERE blob_path IS NOT NULL", /is not in it/],
+    ["UPDATE contents SET blob_bytes = -1 WHERE blob_path IS NOT NULL", /outside its place/],
+    ["UPDATE contents SET blob_bytes = 1 << 40 WHERE blob_path IS NOT NULL", /is not in it/],
+    ["DELETE FROM messages WHERE id = 'small-1'", /manifest's messages is not that of its database/],
+    [
+      "INSERT INTO job_counts VALUES ('smtp', 'pending', 5)",
+      /manifest's jobs_owed is not that of its database/,
+    ],
+    ["UPDATE messages SET id = 'small-3' WHERE id = 'big-1'", /manifest's last_message is not/],
+  ];
+  const restored = (bytes: Uint8Array, target: string) =>
+    restoreBackup(target, { ...from(""), source: { kind: "stream", stream: streamOf(bytes) } });
+  await withTempDir(async (dir) => {
+    await restored(await forged(good, () => {}), `${dir}/yes`);
+    for (const [sql, why] of forgeries) {
+      const bytes = await forged(good, (db) => db.exec("PRAGMA foreign_keys = ON;" + sql));
+      await verifyBytes(bytes);
+      await refuses(() => restored(bytes, `${dir}/no`), why);
+    }
+    assertEquals(names(dir), ["yes"]);
+  });
 });
 
 test("A body that is missing in the store is told, and does not stop backup or restore", () =>
@@ -312,6 +371,47 @@ testIf(
         const options = { ...from(""), source: { kind: "stream" as const, stream } };
         await refuses(() => restoreBackup(disk.path, options), /no room for it/);
         assertEquals(names(disk.path), []);
+      } finally {
+        await disk.unmount();
+      }
+    }),
+);
+
+testIf(
+  await canMount(),
+  "no tmpfs can be mounted here",
+  "Beside the store a backup leaves the disk reserve alone, bodies and what fills up meanwhile counted",
+  () =>
+    withTempDir(async (dir) => {
+      const disk = await Tmpfs.mount(`${dir}/disk`, "96m");
+      try {
+        const dataDir = `${disk.path}/data`;
+        await makeStore(dataDir);
+        const body = await bigBodyOf(dataDir);
+        await Deno.truncate(body, 30 * 1024 * 1024);
+        const mib = 1024 * 1024;
+        const { bavail, bsize } = await statfs(disk.path);
+        const free = bavail * bsize;
+        const place = { dir, dataDir, out: `${disk.path}/out` };
+        const left = async () => {
+          const found = [names(place.out), names(dataDir).filter((name) => name.startsWith("."))];
+          assertEquals(found, [[], []]);
+        };
+        await Deno.mkdir(place.out);
+        await refuses(() => make(place, { diskReserve: free - 20 * mib }), /the disk reserve among them/);
+        await left();
+        // The daemon's own mail takes the room while the archive is written.
+        const progress = (what: string, part: number) => {
+          if (what === "writing" && part > 0) Deno.writeFileSync(`${disk.path}/mail`, filler);
+        };
+        const filler = new Uint8Array(30 * mib);
+        await refuses(
+          () => make(place, { diskReserve: free - 40 * mib, progress }),
+          /the disk reserve among/,
+        );
+        await left();
+        await Deno.remove(`${disk.path}/mail`);
+        assertMatch(await make(place, { diskReserve: free - 40 * mib }), /full\.tar$/);
       } finally {
         await disk.unmount();
       }

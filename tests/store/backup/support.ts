@@ -1,5 +1,7 @@
 /** A store with something in everything that a backup takes, and archives as an attacker would write them. */
 
+import { createHash } from "node:crypto";
+import { DatabaseSync } from "node:sqlite";
 import {
   createBackup,
   type CreateOptions,
@@ -162,4 +164,48 @@ export function rawEntry(
   put(148, 8, "        ");
   put(148, 8, `${header.reduce((sum, byte) => sum + byte, 0).toString(8).padStart(6, "0")}\0 `);
   return { name, header, bytes };
+}
+
+const textOf = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
+
+/** With the manifest changed and its sum in order, as somebody who wants to be believed would do. */
+export function lying(entries: readonly Raw[], change: (text: string) => string): Raw[] {
+  return entries.map((entry, i) => {
+    if (entry.name === "manifest.sha256") {
+      const manifest = new TextEncoder().encode(change(textOf(entries[i - 1]!.bytes)));
+      return rawEntry(entry, { bytes: new TextEncoder().encode(`${sha256(manifest)}  manifest.json\n`) });
+    }
+    if (entry.name !== "manifest.json") return entry;
+    return rawEntry(entry, { bytes: new TextEncoder().encode(change(textOf(entry.bytes))) });
+  });
+}
+
+/** A full archive with its database changed and all sums in order: made without our writer, which would refuse some. */
+export async function forged(archive: Uint8Array, change: (db: DatabaseSync) => void): Promise<Uint8Array> {
+  const entries = entriesOf(archive);
+  const chunks = entries.filter(({ name }) => name.startsWith("gomail.db/"));
+  let bytes = joined(chunks.map((chunk) => chunk.bytes));
+  await withTempDir(async (dir) => {
+    await Deno.writeFile(`${dir}/db`, bytes);
+    const db = new DatabaseSync(`${dir}/db`);
+    change(db);
+    db.close();
+    bytes = await Deno.readFile(`${dir}/db`);
+  });
+  const pieces: Raw[] = [];
+  const step = chunks[0]!.bytes.length;
+  for (let at = 0; at < bytes.length; at += step) {
+    const name = `gomail.db/${String(at).padStart(15, "0")}`;
+    pieces.push(rawEntry(chunks[0]!, { name, bytes: bytes.slice(at, at + step) }));
+  }
+  const sums = JSON.stringify(pieces.map((piece) => [sha256(piece.bytes), 0]));
+  return archiveOf(
+    lying(
+      [...pieces, ...entries.slice(chunks.length)],
+      (text) =>
+        text.replace(/"chunks":.*\]\]/, `"chunks":${sums}`)
+          .replace(/"database":{"bytes":\d+/, `"database":{"bytes":${bytes.length}`),
+    ),
+  );
 }
