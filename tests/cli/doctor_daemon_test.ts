@@ -88,10 +88,14 @@ test("doctor compares the clock with the receiver's Date", () =>
 
 /** A time server (RFC 4330 5) that is so far ahead, and does as `change` says. */
 async function withTimeServer(
-  { aheadMs = 0, change = () => {} }: { aheadMs?: number; change?: (answer: DataView) => void },
+  { aheadMs = 0, change = () => {}, address = "127.0.0.1" }: {
+    aheadMs?: number;
+    change?: (answer: DataView) => void;
+    address?: "127.0.0.1" | "::1";
+  },
   use: (place: string) => Promise<void>,
 ): Promise<void> {
-  const socket = dgram.createSocket("udp4");
+  const socket = dgram.createSocket(address === "::1" ? "udp6" : "udp4");
   socket.on("message", (asked: Uint8Array, from: { address: string; port: number }) => {
     const answer = new DataView(new ArrayBuffer(48));
     answer.setUint8(0, 0x24);
@@ -105,9 +109,9 @@ async function withTimeServer(
     change(answer);
     socket.send(new Uint8Array(answer.buffer), from.port, from.address);
   });
-  await new Promise<void>((resolve) => socket.bind(0, "127.0.0.1", resolve));
+  await new Promise<void>((resolve) => socket.bind(0, address, resolve));
   try {
-    await use(`127.0.0.1:${socket.address().port}`);
+    await use(`${address === "::1" ? "[::1]" : address}:${socket.address().port}`);
   } finally {
     await new Promise<void>((resolve) => socket.close(() => resolve()));
   }
@@ -134,6 +138,11 @@ test("doctor --ntp asks the named time server, and believes only a proper answer
       });
     }
     assertMatch((await ask("none.test")).summary, /its name can't be resolved/);
+    // A name whose other address leads nowhere from here: the one of IPv4, which comes first, answers nothing.
+    await withTimeServer({ address: "::1" }, async (place) => {
+      host.zone.set("clock.test", { A: ["127.0.0.9"], AAAA: ["::1"] });
+      assertEquals((await ask(place.replace("[::1]", "clock.test"))).status, "ok");
+    });
   }));
 
 test("doctor calls the configured smarthost, and nobody for direct mail but who is named or ours", () =>

@@ -53,13 +53,25 @@ export async function askTime(server: string, deps: TimeDeps): Promise<number> {
     throw new Error("its name can't be resolved");
   });
   // By both, because a host may have a way to one kind alone.
-  const asked = oneOfEach(addresses).map((address) => askAddress(address, port, deps));
-  return await Promise.any(asked).catch((error: AggregateError) => {
-    throw error.errors[0];
-  });
+  const over = new AbortController();
+  const asked = oneOfEach(addresses).map((address) => askAddress(address, port, over.signal, deps));
+  try {
+    return await Promise.any(asked);
+  } catch (error) {
+    throw (error as AggregateError).errors[0];
+  } finally {
+    // The slower one is not waited for, and leaves nothing behind.
+    over.abort();
+    await Promise.allSettled(asked);
+  }
 }
 
-async function askAddress(address: string, port: number, { clock, timeoutMs }: TimeDeps): Promise<number> {
+async function askAddress(
+  address: string,
+  port: number,
+  signal: AbortSignal,
+  { clock, timeoutMs }: TimeDeps,
+): Promise<number> {
   const socket = dgram.createSocket(address.includes(":") ? "udp6" : "udp4");
   const answer = Promise.withResolvers<number>();
   const fail = (why: string) => answer.reject(new Error(why));
@@ -70,6 +82,7 @@ async function askAddress(address: string, port: number, { clock, timeoutMs }: T
   packet[0] = CLIENT;
   packet.set(nonce, 40);
   let sentMs = 0;
+  signal.addEventListener("abort", () => fail("another answered"), { once: true });
   socket.on("error", () => fail("it can't be reached"));
   socket.on("message", (bytes: Uint8Array) => {
     const heardMs = clock.now();
