@@ -51,7 +51,14 @@ function folder(source: string, target: string): PackagedFile[] {
 }
 
 /** Units are in /lib as long as bookworm is what we build for: its tools look nowhere else. */
-const UNITS = ["gomail.service", "gomail-smtp.socket", "gomail-control.socket", "gomail.slice"];
+const UNITS = [
+  "gomail.service",
+  "gomail-smtp.socket",
+  "gomail-control.socket",
+  "gomail.slice",
+  "gomail-backup.service",
+  "gomail-backup.timer",
+];
 
 export const FILES: readonly PackagedFile[] = [
   { path: "usr/bin/gomail", mode: 0o755, make: ({ executable }) => Deno.readFile(executable) },
@@ -80,6 +87,11 @@ export const FILES: readonly PackagedFile[] = [
     path: `${DOC}/performance.md.gz`,
     mode: 0o644,
     make: () => compressed("packaging/doc/performance.md"),
+  },
+  {
+    path: `${DOC}/disaster-recovery.md.gz`,
+    mode: 0o644,
+    make: () => compressed("packaging/doc/disaster-recovery.md"),
   },
   { path: `${DOC}/security.md.gz`, mode: 0o644, make: () => compressed("packaging/doc/security.md") },
   { path: `${DOC}/README.Debian`, mode: 0o644, source: "packaging/deb/README.Debian" },

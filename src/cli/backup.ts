@@ -9,7 +9,7 @@ export const backupCommands: readonly Command[] = [
     name: "backup create",
     summary: "Makes a backup of the store, its keys and the config, while the daemon runs",
     usage:
-      "[--output F|-] [--dir D] [--incremental] [--keep SPEC [--dry-run]] [--recipient R]... [--passphrase-file F] [--json]",
+      "[--output F|-] [--dir D] [--incremental [--full-every SPEC]] [--keep SPEC [--dry-run]] [--recipient R]... [--passphrase-file F] [--json]",
     flags: [
       {
         name: "output",
@@ -24,11 +24,17 @@ export const backupCommands: readonly Command[] = [
         summary: "only what has changed since the newest backup in the folder; all of it when there is none",
       },
       {
+        name: "full-every",
+        kind: "value",
+        placeholder: "SPEC",
+        summary: "with --incremental: all of it again when the last full backup is so many dates old: 7d, 2w",
+      },
+      {
         name: "keep",
         kind: "value",
         placeholder: "SPEC",
         summary:
-          "afterwards removes from the folder what is older: 7d,4w,6m keeps one of each day, week, month",
+          "afterwards, when the new one proves sound, removes from the folder what is older: 7d,4w,6m keeps one of each day, week, month",
       },
       {
         name: "dry-run",
@@ -47,6 +53,7 @@ export const backupCommands: readonly Command[] = [
     takesConfig: true,
     examples: [
       "backup create",
+      "backup create --incremental --full-every 7d --keep 7d,4w,6m",
       "backup create --incremental --recipient age1...",
       "backup create --output - > gomail.tar",
     ],

@@ -7,6 +7,7 @@ import { join, resolve } from "node:path";
 import { VERSION } from "../base/version.ts";
 import { printable } from "../base/printable.ts";
 import {
+  BackupError,
   type Candidate,
   checkBeside,
   createBackup,
@@ -17,7 +18,9 @@ import {
   type Listed,
   NOWHERE,
   type Output,
+  parseDays,
   parseKeep,
+  proveBackup,
   readBackup,
   removeBackups,
   sealer,
@@ -25,7 +28,7 @@ import {
 import { BACKUP_DIR } from "./backup_flags.ts";
 import { openWithOf, passphraseOf, progressOn, sizeText, storeOf, told } from "./backup_context.ts";
 import { configEntries } from "./backup_config.ts";
-import { EXIT, type Invocation, isOn, UsageError, valueOf } from "./command.ts";
+import { CommandError, EXIT, type Invocation, isOn, UsageError, valueOf } from "./command.ts";
 import { json, table } from "./format.ts";
 import { contentText } from "./restore_run.ts";
 
@@ -83,14 +86,46 @@ function keepOf({ flags }: Invocation, output: Output): { dir: string; keep: Kee
   return { dir: output.dir, keep };
 }
 
-/** Only after a new backup is in its place. */
+/** After how many dates an increment shall be a full backup. */
+function fullEveryOf({ flags }: Invocation): number | undefined {
+  const text = valueOf(flags, "full-every");
+  if (text === undefined) return undefined;
+  const days = parseDays(text);
+  if (days === null) throw new UsageError("--full-every is a number of days or weeks, such as 7d or 2w");
+  if (!isOn(flags, "incremental")) throw new UsageError("--full-every belongs to --incremental");
+  return days;
+}
+
+/** Before older ones go. The new one stays, whatever is wrong with it: it may be all that somebody can use. */
+async function prove({ io }: Invocation, dir: string, id: string, passphrase?: string): Promise<void> {
+  const progress = progressOn(io);
+  let read = 0;
+  try {
+    const show = (bytes: number) => progress.show(`verifying, ${sizeText(read += bytes)}`);
+    await proveBackup(dir, id, { passphrase, progress: show });
+  } catch (error) {
+    if (!(error instanceof BackupError)) throw error;
+    throw new CommandError(
+      `Cannot remove older backups while the new one is not sound: ${error.message}; make a full one, without --incremental`,
+    );
+  } finally {
+    progress.end();
+  }
+}
+
+/** Only after a new backup is in its place, and has been read back. */
 async function retain(
-  { io, flags }: Invocation,
+  invocation: Invocation,
   { dir, keep }: { dir: string; keep: Keep },
+  made?: { id: string; passphrase: string | undefined },
 ): Promise<Candidate[]> {
-  const files = await expendableIn(dir, keep);
+  const { io, flags } = invocation;
+  const files = await expendableIn(dir, keep, made?.id);
   const isDry = isOn(flags, "dry-run");
-  if (!isDry) await removeBackups(dir, files);
+  if (!isDry && made !== undefined && files.length > 0) {
+    await prove(invocation, dir, made.id, made.passphrase);
+    await removeBackups(dir, files);
+  }
   for (const { file, bytes } of files) {
     io.err(`${isDry ? "would remove" : "removed"} ${printable(file)}, ${sizeText(bytes)}\n`);
   }
@@ -112,6 +147,7 @@ export async function runCreate(invocation: Invocation): Promise<number> {
   const retention = keepOf(invocation, output);
   if (retention !== null && isOn(flags, "dry-run")) return await tryRetention(invocation, retention);
   const incremental = isOn(flags, "incremental");
+  const fullEveryDays = fullEveryOf(invocation);
   if (output.kind === "stream" && incremental) {
     throw new UsageError("--incremental needs a folder: what it leaves out has to lie beside it");
   }
@@ -133,6 +169,7 @@ export async function runCreate(invocation: Invocation): Promise<number> {
         dataDir,
         output,
         incremental,
+        fullEveryDays,
         seal: sealer({ recipients, passphrase }),
         config: entries,
         diskReserve,
@@ -145,7 +182,9 @@ export async function runCreate(invocation: Invocation): Promise<number> {
     }
   });
   report(invocation, created);
-  if (retention !== null) await told(() => retain(invocation, retention));
+  if (retention !== null) {
+    await told(() => retain(invocation, retention, { id: created.summary.id, passphrase }));
+  }
   return EXIT.ok;
 }
 

@@ -53,6 +53,9 @@ export class CommandError extends Error {
   override readonly name = "CommandError";
 }
 
+/** The daemon was not asked, for a reason on this side: nothing is known of it by that. */
+export class UnaskedError extends CommandError {}
+
 export const EXIT = { ok: 0, failed: 1, usage: 2 } as const;
 
 /** Of a list an argument may at most have so many. */

@@ -4,7 +4,7 @@ import { load, type LoadFailed, type LoadInput, type LoadOk, type LoadResult } f
 import type { Problem } from "../config/problem.ts";
 import { configOf } from "../config/schema.ts";
 import { configFlagsOf } from "./arguments.ts";
-import { CommandError, type Flag, type Invocation, valueOf } from "./command.ts";
+import { type Flag, type Invocation, UnaskedError, valueOf } from "./command.ts";
 import { type ControlClient, withControl } from "./control_client.ts";
 import type { CliIo } from "./io.ts";
 
@@ -64,7 +64,7 @@ function controlSocket(invocation: Invocation): string {
   const isNamed = input.configFile !== undefined || Boolean(input.env.get("MAIL_CONFIG"));
   const unread = result.problems[0];
   if (isNamed && result.file === null && unread) {
-    throw new CommandError(`Cannot use ${unread.path}: it ${unread.problem}`);
+    throw new UnaskedError(`Cannot use ${unread.path}: it ${unread.problem}`);
   }
   return result.partial.control_socket ?? configOf().control_socket;
 }

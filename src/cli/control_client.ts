@@ -6,7 +6,7 @@
 import { messageOf } from "../base/errors.ts";
 import { outsideAccess, SOCKET_OUTSIDE } from "../base/places.ts";
 import { printable } from "../base/printable.ts";
-import { CommandError } from "./command.ts";
+import { CommandError, UnaskedError } from "./command.ts";
 
 /** A page of 500 messages is far below; more would be somebody else's server. */
 const ANSWER_BYTES_MAX = 64 * 2 ** 20;
@@ -55,13 +55,13 @@ async function probe(socketPath: string): Promise<void> {
       );
     }
     if (error instanceof Deno.errors.PermissionDenied) {
-      throw new CommandError(
+      throw new UnaskedError(
         `Cannot reach the daemon: ${shown} is not open to this user; use sudo, or join the socket's group`,
       );
     }
     if (outsideAccess(error)) {
       const { reason, remedy } = SOCKET_OUTSIDE;
-      throw new CommandError(`Cannot reach the daemon: ${shown} ${reason}: ${remedy}`);
+      throw new UnaskedError(`Cannot reach the daemon: ${shown} ${reason}: ${remedy}`);
     }
     throw new CommandError(`Cannot reach the daemon: ${printable(messageOf(error))}`);
   }

@@ -32,7 +32,7 @@ function aftermath({ created_at, last_message, jobs_owed, missing_blobs }: Summa
     const [what, ids] = jobs_owed === 1 ? ["delivery", "id"] : ["deliveries", "ids"];
     lines.push(`${jobs_owed} ${what} owed at that time will be made, perhaps again, under the same ${ids}.`);
   }
-  lines.push("Readers of /v1/events have to begin anew: their cursors may lie ahead of this store.");
+  lines.push("Readers of /v1/events go on from the cursors that they have.");
   if (missing_blobs.length > 0) {
     lines.push(`${missing_blobs.length} bodies were missing in the store already.`);
   }
@@ -57,7 +57,7 @@ export async function runRestore(invocation: Invocation): Promise<number> {
   };
   const manifest = await told(async () => {
     try {
-      if (!verifyOnly) return await restoreBackup(dataDir, options);
+      if (!verifyOnly) return await restoreBackup(dataDir, { ...options, now: io.now() });
       return await tryRestore(path === null ? io.env.get("TMPDIR") || "/tmp" : dirname(path), options);
     } finally {
       progress.end();

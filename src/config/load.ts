@@ -75,7 +75,10 @@ function readConfigFile(input: LoadInput, found: Gathered): Layer {
     } catch (error) {
       if (error instanceof Deno.errors.NotFound && named === undefined) continue;
       const isMissing = error instanceof Deno.errors.NotFound;
-      const { reason, remedy } = fileProblem(path, error);
+      const { reason, remedy: usual } = fileProblem(path, error);
+      // Not "make it readable": it may hold the token, and the packaged one is closed to most users on purpose.
+      const isClosed = error instanceof Deno.errors.PermissionDenied && !outsideAccess(error);
+      const remedy = isClosed ? "use sudo, or be a member of the file's group" : usual;
       const piped = outsideAccess(error) ? ", or give it on standard input (`--config - < FILE`)" : "";
       found.isRead = false;
       found.problems.push({

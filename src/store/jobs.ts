@@ -31,6 +31,18 @@ export const UNSENT_SQL = `SELECT min(o.seq) AS last, total(m.received_at < ?4
       AND state <> 'delivered' AND seq < ?2 ORDER BY seq DESC LIMIT ?5) o
     CROSS JOIN messages m ON m.seq = o.message_seq`;
 
+/** Of those that were sent first, so many are looked at: an app may have scheduled a million. */
+const SENT_LOOKED_AT_MAX = 500;
+/** Since when mail is owed: not before the time that an app scheduled it for, which only its first attempt shows. */
+export const OLDEST_SENT_SQL = `SELECT min(at) AS at FROM (
+    SELECT iif(j.attempts = 0, j.due_at,
+      coalesce((SELECT a.at FROM attempts a WHERE a.job_seq = j.seq AND a.number = 1), j.created_at)) AS at
+    FROM jobs j INDEXED BY jobs_open WHERE j.carrier = 'smtp' AND j.state = ? AND j.state <> 'delivered'
+    ORDER BY j.seq LIMIT ${SENT_LOOKED_AT_MAX})`;
+/** What is due for longest, however many came before it. */
+export const EARLIEST_SQL =
+  "SELECT min(due_at) AS at FROM jobs INDEXED BY jobs_next WHERE carrier = 'smtp' AND state = 'pending'";
+
 function prepare(db: DatabaseSync) {
   return {
     insert: db.prepare(
@@ -67,10 +79,16 @@ function prepare(db: DatabaseSync) {
     ),
     unsent: db.prepare(UNSENT_SQL),
     oldest: db.prepare(
-      `SELECT created_at FROM jobs INDEXED BY jobs_open
+      `SELECT created_at AS at FROM jobs INDEXED BY jobs_open
         WHERE carrier = ? AND state = ? AND state <> 'delivered' ORDER BY seq LIMIT 1`,
     ),
+    oldestSent: db.prepare(OLDEST_SENT_SQL),
+    earliest: db.prepare(EARLIEST_SQL),
   };
+}
+
+function timeOf(sql: StatementSync, ...values: string[]): number | null {
+  return first<{ at: number | null }>(sql, ...values)?.at ?? null;
 }
 
 export class Jobs {
@@ -190,10 +208,15 @@ export class Jobs {
       carrier,
       state,
       count,
-      oldestAt: state === "delivered"
-        ? null
-        : first<{ created_at: number }>(this.#sql.oldest, carrier, state)?.created_at ?? null,
+      oldestAt: state === "delivered" ? null : this.#oldestAt(carrier, state),
     }));
+  }
+
+  #oldestAt(carrier: CarrierName, state: JobState): number | null {
+    if (carrier === "webhook") return timeOf(this.#sql.oldest, carrier, state);
+    const oldest = timeOf(this.#sql.oldestSent, state);
+    const earliest = state === "pending" ? timeOf(this.#sql.earliest) : null;
+    return oldest === null || earliest === null ? oldest : Math.min(oldest, earliest);
   }
 
   #statement(sql: string): StatementSync {

@@ -299,7 +299,11 @@ export interface QueueCount {
   carrier: CarrierName;
   state: JobState;
   count: number;
-  /** Creation time of the oldest such job; null for delivered ones. */
+  /**
+   * Since when the oldest such job is owed: its creation, or for mail the time that it was scheduled for, which may be
+   * yet to come. Null for delivered ones. Where an app has scheduled hundreds of mails, a deferred one that was sent
+   * after them is not seen while it waits.
+   */
   oldestAt: number | null;
 }
 

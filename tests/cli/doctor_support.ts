@@ -130,11 +130,10 @@ export async function withServer(
   }
 }
 
-const DAYS = { root: 3650, leaf: 90 };
-
 /** As a person would, with openssl: a root, an intermediate, and a certificate for mail.example.com. */
 export async function makeChain(
   dir: string,
+  days = { root: 3650, middle: 90, leaf: 90 },
 ): Promise<{ leaf: string; chain: string; key: string; root: string }> {
   const openssl = async (...args: string[]) => {
     const ran = await run("openssl", args, { cwd: dir });
@@ -150,13 +149,13 @@ export async function makeChain(
     "-out",
     "root.pem",
     "-days",
-    String(DAYS.root),
+    String(days.root),
   );
-  const sign = async (name: string, issuer: string, extensions: string) => {
+  const sign = async (name: "middle" | "leaf", issuer: string, extensions: string) => {
     await Deno.writeTextFile(`${dir}/${name}.ext`, extensions);
     await openssl("req", ...newKey, ...subject(name), "-out", `${name}.csr`);
     const by = ["-CA", `${issuer}.pem`, "-CAkey", `${issuer}.key`, "-CAcreateserial"];
-    const how = ["-days", String(DAYS.leaf), "-extfile", `${name}.ext`];
+    const how = ["-days", String(days[name]), "-extfile", `${name}.ext`];
     await openssl("x509", "-req", "-in", `${name}.csr`, ...by, ...how, "-out", `${name}.pem`);
   };
   await sign("middle", "root", "basicConstraints=CA:TRUE");

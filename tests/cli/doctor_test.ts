@@ -3,6 +3,9 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { type Check, runChecks, type Subject } from "../../src/cli/doctor/check.ts";
 import { VERSION } from "../../src/base/version.ts";
+import { createHealth } from "../../src/daemon/health.ts";
+import type { QueueStatus } from "../../src/delivery/worker.ts";
+import { FakeClock } from "../support/fake_clock.ts";
 import { hasProgram } from "../support/program.ts";
 import { withDaemon } from "../support/harness.ts";
 import { canMount, Tmpfs } from "../support/tmpfs.ts";
@@ -24,7 +27,7 @@ import { type Asked, gomail, withDaemon as withFakeDaemon } from "./support.ts";
 const DAY_MS = 86_400_000;
 const NO_ANSWER = "Cannot talk to the daemon: no answer within 4 s";
 const CHECKS = (
-  "config disk files clock ports certificate daemon queue receiver port25 hostname dns mta_sts blocklists"
+  "config disk files backup clock ports certificate daemon queue receiver port25 hostname dns mta_sts blocklists"
 ).split(" ");
 const isCheck = (word: string | undefined) => CHECKS.includes(word ?? "");
 
@@ -69,7 +72,7 @@ test("doctor says how to start a daemon that is not there, and exits 1", () =>
     assertStringIncludes(daemon!.remedy!, "systemctl start gomail");
     const ran = await host.doctor();
     assertMatch(ran.out, /\nproblem {2}daemon {7}Cannot reach .*\n {22}-> `systemctl start gomail`/);
-    assertMatch(ran.out, /\n1 problem, 2 notices, 0 not known\n$/);
+    assertMatch(ran.out, /\n1 problem, 3 notices, 0 not known\n$/);
   }));
 
 test("doctor takes no arguments and no flags of others", async () => {
@@ -89,6 +92,21 @@ test("doctor tells every problem of a config, and looks on with what can be read
     assertEquals((await host.findings("ports")).length, 3);
   }));
 
+test("doctor does not call a daemon stopped that this user could not ask", () =>
+  withHost(async (host) => {
+    const readFile = () => {
+      throw new Deno.errors.PermissionDenied("");
+    };
+    const found = (await host.findings(undefined, { readFile })).filter(({ status }) => status !== "skipped");
+    assertEquals(found.map(({ id, status }) => `${id} ${status}`), [
+      "config.key problem",
+      "daemon.answers unknown",
+    ]);
+    for (const { remedy } of found) assertMatch(remedy!, /\bsudo\b/);
+    // The packaged one holds the token, and is closed to most users on purpose.
+    assert(!found[0]!.remedy!.includes("readable"));
+  }));
+
 test("doctor skips what needs a config when there is none to read", async () => {
   const ran = await gomail("doctor --json --config /nowhere/gomail.yaml");
   assertEquals(ran.code, 1);
@@ -98,6 +116,33 @@ test("doctor skips what needs a config when there is none to read", async () => 
     CHECKS.filter((name) => !/^(config|daemon)$/.test(name)).filter((name) => name !== "mta_sts"),
   );
 });
+
+test("doctor says when the last backup was made: never is worth a look, and that they have stopped a problem", () =>
+  withHost(async (host) => {
+    const now = Date.UTC(2026, 5, 30, 12);
+    const note = (at: string) => Deno.writeTextFile(`${host.dir}/data/last_backup.json`, at);
+    const found = async () => (await host.findings("backup", { now: () => now }))[0]!;
+    const never = await found();
+    assertEquals([never.id, never.status, never.summary], [
+      "backup.age",
+      "notice",
+      "there is no backup of this store",
+    ]);
+    for (
+      const [at, status, summary] of [
+        ["2026-06-29T10:00:00.000Z", "ok", "the last backup is 26 h old"],
+        ["2026-06-29T09:59:59.000Z", "problem", "the last backup is 26 h old"],
+        ["2026-05-30T12:00:00.000Z", "problem", "the last backup is 31 days old"],
+      ]
+    ) {
+      await note(JSON.stringify({ at }));
+      const told = await found();
+      assertEquals([told.status, told.summary], [status, summary]);
+      assertEquals(told.remedy?.includes("journalctl -u gomail-backup"), status === "ok" ? undefined : true);
+    }
+    await note("nothing that can be read");
+    assertEquals((await found()).status, "notice");
+  }));
 
 test("doctor looks at the data directory: there, writable, closed to others, with room", () =>
   withHost(async (host) => {
@@ -234,6 +279,33 @@ test("doctor shows what an unhealthy daemon says of itself, and misses its liste
     });
   }));
 
+test("doctor has something to type for each check of /health that there is", async () => {
+  const health = createHealth({
+    clock: new FakeClock(),
+    probeStore: () => Promise.reject(new Error("broken")),
+    freeBytes: () => Promise.resolve(0),
+    diskReserveBytes: () => 1,
+    queue: () => ({
+      running: true,
+      paused: (["webhook", "smtp"] as const).map((carrier) => ({ carrier, lanes: ["a"] })),
+    } as unknown as QueueStatus),
+    smtpProblems: () => ["Cannot listen"],
+    dnsInTrouble: () => true,
+    controlUp: () => false,
+    hasSmarthost: () => true,
+    draining: () => true,
+  });
+  const { checks } = await health();
+  await withHost((host) =>
+    withFakeDaemon(healthOf(checks), async ({ socket }) => {
+      await host.configure(`control_socket: ${socket}`);
+      const found = problems(await host.findings("daemon"));
+      assertEquals(found.map(({ summary }) => summary.split(":")[0]), Object.keys(checks));
+      for (const { summary, remedy } of found) assert(!remedy!.endsWith("says more"), summary);
+    })
+  );
+});
+
 test("doctor does not take another GoMail for the one that runs here", () =>
   withDaemon({}, async (other) => {
     const smtp = other.daemon.addresses.smtp[0]!;
@@ -280,6 +352,21 @@ testIf(
         "problem: it is for mail.example.com, *.wild.example, and not for mail_hostname a.b.wild.example",
         `problem: in ${host.dir}/backwards.pem certificate 1 is not signed by the one after it`,
       ]);
+    }),
+);
+
+testIf(
+  hasProgram("openssl"),
+  "no openssl",
+  "doctor does not call a certificate of six days late before it is, and sees an issuer's that is over",
+  () =>
+    withHost(async (host) => {
+      const { chain, key } = await makeChain(host.dir, { root: 3650, middle: 4, leaf: 6 });
+      await host.configure(`tls_cert_file: ${chain}\ntls_key_file: ${key}`);
+      assertEquals(problems(await certificateIn(host, 3)), []);
+      const late = brief(problems(await certificateIn(host, 5)));
+      assertMatch(late[0]!, /^problem: it expires in 0 days, on /);
+      assertMatch(late[1]!, /^problem: in .* certificate 2, of an issuer, expired on \d{4}-\d\d-\d\d$/);
     }),
 );
 

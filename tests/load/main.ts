@@ -8,6 +8,8 @@
  *     with targets, see profiles.ts; exit code 1 when one is missed
  *   deno task load [peak|steady|ready|stored|all] [--seconds 20] [--connections 20] [--messages 1000000]
  *   deno task load porter|flood [--turns 3] [--seconds 20]: the porter's promises, see porter_load.ts
+ *   deno task load restore --gigabytes N [--dir D] [--cold]: backup, disaster and restore of a store of that
+ *     size, see restore_load.ts
  *   deno task load --send [--deferred 1000000] [--turns 3] [--seconds 20] [--connections 20]: the way out,
  *     see send_load.ts and send_turns.ts
  */
@@ -19,6 +21,7 @@ import { type Bench, RECIPIENT, withBench } from "./bench.ts";
 import { fillStore } from "./fill_store.ts";
 import { flood, porter } from "./porter_load.ts";
 import { runProfile } from "./profiles.ts";
+import { restoreLoad } from "./restore_load.ts";
 import { LoadConnection, percentile } from "./smtp_load.ts";
 import { sendTurns } from "./send_turns.ts";
 
@@ -95,15 +98,15 @@ function report(name: string, result: RunResult, daemon: DaemonProcess): void {
 }
 
 const args = parseArgs(Deno.args, {
-  boolean: ["send"],
-  string: ["seconds", "connections", "messages", "deferred", "turns", "report"],
+  boolean: ["send", "cold"],
+  string: ["seconds", "connections", "messages", "deferred", "turns", "report", "gigabytes", "dir"],
 });
 const profile = String(args._[0] ?? "all");
 const seconds = Number(args.seconds ?? 20);
 const connections = Number(args.connections ?? 20);
 const wanted = (name: string) => !args.send && (profile === name || profile === "all");
 let lostAny = false;
-const MODES = ["all", "peak", "steady", "ready", "stored", "porter", "flood"];
+const MODES = ["all", "peak", "steady", "ready", "stored", "porter", "flood", "restore"];
 if (!args.send && !MODES.includes(profile) && !profileOf(profile)) {
   console.error(`There is no load ${profile}: see the top of tests/load/main.ts`);
   Deno.exit(2);
@@ -118,6 +121,15 @@ if (args.send) {
 if (profile === "porter" || profile === "flood") {
   const options = { seconds, turns: Number(args.turns ?? 3) };
   lostAny = !await (profile === "porter" ? porter : flood)(options);
+}
+if (profile === "restore") {
+  const gigabytes = Number(args.gigabytes ?? 1);
+  if (!(gigabytes > 0)) {
+    console.error("--gigabytes is a number above 0, such as 0.1");
+    Deno.exit(2);
+  }
+  const dir = args.dir === undefined ? undefined : String(args.dir);
+  lostAny = !await restoreLoad({ gigabytes, dir, cold: args.cold === true });
 }
 // Held to targets: see profiles.ts. Of "all" only the one that takes seconds.
 const judged = args.send ? undefined : profileOf(profile === "all" ? "big" : profile);

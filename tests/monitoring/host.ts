@@ -15,7 +15,11 @@ export const FORMS: Readonly<Record<string, readonly string[]>> = {
     "status gomail --no-pager",
     "status gomail.slice --no-pager",
     "status gomail-smtp.socket --no-pager",
+    "status gomail-backup --no-pager",
     "status postfix --no-pager",
+    "list-timers gomail-backup.timer --no-pager",
+    "is-enabled gomail-backup.timer",
+    "start gomail-backup",
     "is-active gomail",
     "start gomail",
     "restart gomail",
@@ -26,7 +30,13 @@ export const FORMS: Readonly<Record<string, readonly string[]>> = {
     "show gomail --property NRestarts,Result,ExecMainStatus",
     "show gomail.slice --property MemoryHigh,MemoryMax,MemoryCurrent",
   ],
-  journalctl: ["-u gomail --since -1h -o cat", "-u gomail --since -6h -o cat", "--vacuum-size=200M"],
+  "systemd-tmpfiles": ["--create gomail.conf"],
+  journalctl: [
+    "-u gomail-backup -n 50 -o cat",
+    "-u gomail --since -1h -o cat",
+    "-u gomail --since -6h -o cat",
+    "--vacuum-size=200M",
+  ],
   sudoedit: ["/etc/gomail/gomail.yaml"],
   certbot: ["renew"],
   dmesg: ["--level err,warn"],
@@ -66,8 +76,11 @@ export class CommandHost {
     await Deno.writeTextFile(`${d.dir}/token`, TEST_TOKEN, { mode: 0o600 });
     const write = (name: string, script: string) =>
       Deno.writeTextFile(`${bin}/${name}`, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
-    await write("gomail", `exec "${Deno.execPath()}" run -A --no-check "${ROOT}main.ts" "$@"`);
-    await write("sudo", 'exec "$@"');
+    const program = `exec "${Deno.execPath()}" run -A --no-check "${ROOT}main.ts" "$@"`;
+    // The folder of backups is fixed, and not in this one.
+    const inBackups = `"backup create"|"backup list") ${program} --dir "${d.dir}/backups/gomail";;`;
+    await write("gomail", `case "$1 $2" in ${inBackups} esac\n${program}`);
+    await write("sudo", '[ "$1" != -u ] || shift 2\nexec "$@"');
     for (const [name, forms] of Object.entries(FORMS)) {
       await Deno.writeTextFile(`${d.dir}/${name}.forms`, forms.map((form) => form + "\n").join(""));
       const known =

@@ -9,7 +9,7 @@ import { hasProgram } from "../support/program.ts";
 import { testIf } from "../support/test.ts";
 import { until } from "../support/until.ts";
 import { Prometheus } from "./prometheus.ts";
-import { dashboardTargets, rulesOf } from "./support.ts";
+import { dashboardTargets, rulesOf, selectorsIn } from "./support.ts";
 import { happen, withWorld } from "./world.ts";
 
 /** Counters that something below makes go up: a panel that shows 0 might as well show nothing. */
@@ -55,6 +55,20 @@ function withPrometheus(fn: (d: TestDaemon, prometheus: Prometheus) => Promise<v
   });
 }
 
+/** What alerts select and the daemon does not have: they would be silent for ever, and evaluate well. */
+async function selectedByNone(prometheus: Prometheus): Promise<string[]> {
+  const none: string[] = [];
+  for (const { alert, expr } of await rulesOf("gomail-alerts.yml")) {
+    for (const { name, matchers } of selectorsIn(expr)) {
+      const selector = `${name}{${
+        matchers.map(({ label, op, value }) => `${label}${op}"${value}"`).join(",")
+      }}`;
+      if ((await prometheus.query(selector)).length === 0) none.push(`${alert}: ${selector}`);
+    }
+  }
+  return none;
+}
+
 testIf(
   hasProgram("prometheus"),
   "no prometheus",
@@ -96,6 +110,7 @@ testIf(
         },
         "every panel to have data",
       ).catch(() => assertEquals(waiting, []));
+      assertEquals(await selectedByNone(prometheus), []);
       const { groups } = await prometheus.ask("rules");
       // deno-lint-ignore no-explicit-any -- Prometheus's own form
       const rules = groups.flatMap((group: any) => group.rules) as {

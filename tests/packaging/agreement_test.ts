@@ -15,7 +15,7 @@ import { configOf, SECRET_KEYS } from "../../src/config/schema.ts";
 import { handedSockets } from "../../src/daemon/handed_sockets.ts";
 import { assertGolden } from "../config/support.ts";
 import { test } from "../support/test.ts";
-import { allows, fileRules } from "./apparmor_file.ts";
+import { allows, fileRules, profileOf } from "./apparmor_file.ts";
 import { readUnit, spanMs } from "./unit_file.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
@@ -24,7 +24,7 @@ const read = (path: string) => Deno.readTextFile(ROOT + path);
 const service = await readUnit("gomail.service");
 const smtp = await readUnit("gomail-smtp.socket");
 const control = await readUnit("gomail-control.socket");
-const profile = await read("apparmor/usr.bin.gomail");
+const profile = profileOf(await read("apparmor/usr.bin.gomail"), "gomail");
 const postinst = await read("packaging/deb/postinst");
 const prerm = await read("packaging/deb/prerm");
 const postrm = await read("packaging/deb/postrm");
@@ -217,8 +217,9 @@ test("token and secret are made where the config names them, for root and the gr
   assert(!/\bset -\w*x/.test(postinst), "a trace would show them");
 });
 
-test("the profile lets the daemon have what it was compiled with, and write nowhere else", () => {
-  const places = (flag: string) => granted(flag).filter((path) => path.startsWith("/"));
+test("the profile lets the daemon have what it was compiled with but backups, and write nowhere else", () => {
+  const places = (flag: string) =>
+    granted(flag).filter((path) => path.startsWith("/") && path !== "/var/backups/gomail");
   for (const path of places("--allow-write")) {
     assert(allows(rules, path, "w") || allows(rules, `${path}/x`, "w"), `cannot write ${path}`);
   }
@@ -259,12 +260,13 @@ test("the profile's local additions are the file that postinst makes and postrm 
   assertStringIncludes(postrm, `rm -f /etc/apparmor.d/${local}\n`);
 });
 
-test("backups have a place of their own", () => {
+test("backups have a place of their own, which the daemon has no way to", () => {
   const dir = "/var/backups/gomail";
   assertEquals(tmpfiles.get(dir), { mode: "0700", user: "gomail", group: "gomail" });
-  assertEquals(service.one("Service", "ReadWritePaths"), `-${dir}`);
-  assert(granted("--allow-write").includes(dir) && allows(rules, `${dir}/x`, "rwk"));
-  assertStringIncludes(postrm, dir);
+  assert(granted("--allow-write").includes(dir));
+  assertEquals(service.all("Service", "ReadWritePaths"), []);
+  assertEquals(service.one("Service", "InaccessiblePaths"), `-${dir}`);
+  for (const mode of ["r", "w"]) assert(!allows(rules, `${dir}/x`, mode), mode);
 });
 
 test("the service manager waits longer than the daemon drains, and gives it the files it may open", () => {

@@ -1,4 +1,4 @@
-/** The AppArmor profile, as far as the tests ask: its rules about files. */
+/** The AppArmor profiles, as far as the tests ask: each by its name, and its rules about files. */
 
 export interface FileRule {
   path: string;
@@ -15,6 +15,13 @@ const VARIABLES: Readonly<Record<string, string>> = {
   "@{pid}": "[0-9]+",
   "@{tid}": "[0-9]+",
 };
+
+/** One profile of a file that may hold several: from its head to its end. */
+export function profileOf(file: string, name: string): string {
+  const found = new RegExp(`^profile ${name} [^]*?^\\}$`, "m").exec(file);
+  if (found === null) throw new Error(`there is no profile ${name}`);
+  return found[0];
+}
 
 export function fileRules(profile: string): FileRule[] {
   const rules: FileRule[] = [];

@@ -5,8 +5,10 @@
  */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { parse } from "@std/yaml";
 import meta from "../../deno.json" with { type: "json" };
 import { makeCertificate } from "../support/certificates.ts";
+import { run } from "../support/program.ts";
 import { test } from "../support/test.ts";
 import {
   at,
@@ -180,6 +182,18 @@ const CHANGES: Readonly<Record<string, readonly Change[]>> = {
         at(one(r, "ServiceMonitor"), "spec", "selector", "matchLabels")["app.kubernetes.io/component"] =
           "api",
       says: /ServiceMonitor/,
+    },
+    {
+      what: "a job that is called after the Service",
+      names: ["monitoring"],
+      resources: (r) => delete at(one(r, "ServiceMonitor"), "spec").jobLabel,
+      says: /the job is gomail-pods/,
+    },
+    {
+      what: "an instance that is an address",
+      names: ["monitoring"],
+      resources: (r) => delete at(one(r, "ServiceMonitor"), "spec", "endpoints", 0).relabelings,
+      says: /after each restart/,
     },
     {
       what: "another ConfigMap",
@@ -632,6 +646,30 @@ test("Kubernetes: each control of the restricted standard refuses what it forbid
     const first = structuredClone(pod(rendered(sources)));
     first.initContainers = [{ name: "first" }];
     assertMatch(podSecurityProblems(first).join("\n"), /container first/);
+  }
+});
+
+test("Kubernetes: README.md's command makes the alerts and recording rules resources of the operator", async () => {
+  const readme = await Deno.readTextFile(`${FOLDER}README.md`);
+  const [command] = readme.match(/^for rules in [^]*?^done$/m) ?? [];
+  assert(command !== undefined);
+  const monitoring = `${FOLDER}../monitoring`;
+  const { code, out, err } = await run("bash", [
+    "-euc",
+    `kubectl() { echo "# $*"; cat; echo ---; }\n${
+      command.replaceAll("path/to/packaging/monitoring", monitoring)
+    }`,
+  ]);
+  assertEquals([code, err], [0, ""]);
+  assertEquals(out.match(/^# .*$/gm)?.filter((line) => line.includes("apply")), [
+    "# -n gomail apply -f -",
+    "# -n gomail apply -f -",
+  ]);
+  const made = documents(out);
+  assertEquals(made.map(({ metadata }) => metadata.name), ["gomail-recording", "gomail-alerts"]);
+  assertEquals(await schemaProblems([made]), [[]]);
+  for (const { metadata, spec } of made) {
+    assertEquals(spec, parse(await Deno.readTextFile(`${monitoring}/${metadata.name}.yml`)));
   }
 });
 

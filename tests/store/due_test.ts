@@ -5,7 +5,7 @@ import { DatabaseSync } from "node:sqlite";
 import { join } from "node:path";
 import { DUE_SQL } from "../../src/store/due.ts";
 import { EVENTS_SQL } from "../../src/store/events.ts";
-import { UNSENT_SQL } from "../../src/store/jobs.ts";
+import { EARLIEST_SQL, OLDEST_SENT_SQL, UNSENT_SQL } from "../../src/store/jobs.ts";
 import { test, withTempDir } from "../support/test.ts";
 import { newJob, newMessage, openTestStore, smtpJob, T0, withStore } from "./support.ts";
 
@@ -22,6 +22,18 @@ function fill(dataDir: string): void {
         ${T0} * 2 FROM n`);
   db.close();
 }
+
+test("since when mail is owed is read along indexes, and never sorted", () =>
+  withTempDir(async (dataDir) => {
+    await (await openTestStore(dataDir)).close();
+    const db = new DatabaseSync(join(dataDir, "gomail.db"));
+    for (const [sql, ...values] of [[OLDEST_SENT_SQL, "pending"], [EARLIEST_SQL]] as const) {
+      const plan = db.prepare(`EXPLAIN QUERY PLAN ${sql}`).all(...values).map((row) => String(row.detail));
+      assertStringIncludes(plan.join("; "), "SEARCH j");
+      assert(!/SCAN j|TEMP B-TREE/.test(plan.join("; ")), plan.join("; "));
+    }
+    db.close();
+  }));
 
 test("due look-ups read only indexes", () =>
   withTempDir(async (dataDir) => {

@@ -273,6 +273,49 @@ testBoth("countQueue() is exact through every change of state", async (store) =>
   assertEquals(await counts(), {});
 });
 
+testBoth(
+  "mail that is scheduled for later is owed from then on, and not from when it was sent",
+  async (store) => {
+    const HOUR = 3_600_000;
+    const DAY = 24 * HOUR;
+    const [later, sooner] = [T0 + 48 * HOUR, T0 + 24 * HOUR];
+    const sent = (dueAt: number) =>
+      newJob({ carrier: "smtp", lane: "there.test", dueAt, expiresAt: dueAt + 5 * DAY });
+    const oldest = async () => {
+      return (await store.countQueue()).find(({ carrier, state }) =>
+        carrier === "smtp" && state === "pending"
+      )
+        ?.oldestAt;
+    };
+    const jobs = [sent(later), sent(sooner)];
+    await store.addMessage(newMessage({ jobs }));
+    assertEquals(await oldest(), sooner);
+    const [claimed] = await store.claim("smtp", "there.test", sooner, 1);
+    const at = sooner + 1000;
+    const attempt = {
+      number: 1,
+      at,
+      tookMs: 5,
+      outcome: "deferred" as const,
+      code: 451,
+      remote: null,
+      transcript: "",
+    };
+    await store.settle(claimed!.id, {
+      kind: "deferred",
+      at,
+      dueAt: at + HOUR,
+      code: 451,
+      error: "later",
+      attempt,
+    });
+    // Its age goes on while it waits for the next attempt.
+    assertEquals(await oldest(), at);
+    await store.addMessage(newMessage({ jobs: [sent(T0)] }));
+    assertEquals(await oldest(), T0);
+  },
+);
+
 testBoth("domains are added once and removed once", async (store) => {
   const b = { domain: "b.test", recipients: ["x@b.test"], createdAt: T0 };
   assertEquals(await store.addDomain(b), true);

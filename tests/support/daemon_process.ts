@@ -215,7 +215,9 @@ export function portOf(address: string | undefined | null): number {
 
 async function writeConfig(dir: string, values: Record<string, unknown>): Promise<void> {
   const path = `${dir}/gomail.yaml`;
-  await Deno.writeTextFile(path, stringify(processConfig(dir, values)), { mode: 0o600 });
+  // undefined takes a value away.
+  const given = Object.entries(processConfig(dir, values)).filter(([, value]) => value !== undefined);
+  await Deno.writeTextFile(path, stringify(Object.fromEntries(given)), { mode: 0o600 });
 }
 
 function procStatus(pid: number, field: string): number {

@@ -19,7 +19,7 @@ export function mxZone(domain: string, hosts: [name: string, priority: number, a
 }
 
 export function postJson(
-  d: TestDaemon,
+  d: Pick<TestDaemon, "api">,
   path: string,
   body: unknown,
   headers: Record<string, string> = {},
@@ -48,7 +48,10 @@ export function sendMail(
 }
 
 /** Keys made, published in the test's zone, and switched on. */
-export async function switchOnSigning(d: TestDaemon, domain = "example.com"): Promise<void> {
+export async function switchOnSigning(
+  d: Pick<TestDaemon, "api" | "zone">,
+  domain = "example.com",
+): Promise<void> {
   const base = `/v1/domains/${domain}/dkim`;
   const made = await postJson(d, base, {});
   if (made.status >= 300) throw new Error(`Cannot make keys: ${made.text}`);
@@ -82,7 +85,7 @@ export async function eventOf(
 }
 
 /** What the library that our own code signs with makes of these signatures: `rsa-sha256 pass`, by the test's zone. */
-export async function verifiedSignatures(d: TestDaemon, bytes: Uint8Array): Promise<string[]> {
+export async function verifiedSignatures(d: Pick<TestDaemon, "zone">, bytes: Uint8Array): Promise<string[]> {
   const resolver = createResolver({
     servers: [d.zone.address],
     timeoutMs: 10_000,

@@ -10,6 +10,8 @@ import { CERTIFICATE_KEYS, oneLine } from "./config.ts";
 
 const DAY_MS = 86_400_000;
 const EXPIRY_DAYS_MIN = 14;
+/** Certificates of a few days are renewed when half or a third of their time is left: this much left is late. */
+const EXPIRY_SHARE_MIN = 1 / 4;
 const PEM_BYTES_MAX = 2 ** 20;
 /** A chain is three or four long. */
 const CHAIN_MAX = 16;
@@ -44,24 +46,30 @@ function checkName(leaf: X509Certificate, name: string, say: Say): void {
 function checkDates(leaf: X509Certificate, nowMs: number, say: Say): void {
   const [from, to] = [Date.parse(leaf.validFrom), Date.parse(leaf.validTo)];
   const days = Math.floor((to - nowMs) / DAY_MS);
+  const isLate = to - nowMs < Math.min(EXPIRY_DAYS_MIN * DAY_MS, (to - from) * EXPIRY_SHARE_MIN);
   const until = new Date(to).toISOString().slice(0, 10);
   if (nowMs > to) say.problem("dates", `it expired on ${until}`, RENEW);
   else if (nowMs < from) {
     const remedy =
       "`timedatectl` shows whether the clock is right; if it is, use the certificate from before";
     say.problem("dates", `it is not valid before ${new Date(from).toISOString()}`, remedy);
-  } else if (days < EXPIRY_DAYS_MIN) say.problem("dates", `it expires in ${days} days, on ${until}`, RENEW);
+  } else if (isLate) say.problem("dates", `it expires in ${days} days, on ${until}`, RENEW);
   else say.ok("dates", `it is valid until ${until}`);
 }
 
-/** Each has to be signed by the next one in the file. */
-function checkChain(chain: readonly X509Certificate[], path: string, say: Say): void {
+/** Each has to be signed by the next one in the file, and none that others verify by may be over. */
+function checkChain(chain: readonly X509Certificate[], path: string, nowMs: number, say: Say): void {
   const broken = chain.findIndex((certificate, i) => {
     const next = chain[i + 1];
     return next !== undefined && !(certificate.checkIssued(next) && certificate.verify(next.publicKey));
   });
   const remedy =
     "name the file with the whole chain, the server's own certificate first (Let's Encrypt: fullchain.pem)";
+  const over = chain.findIndex(({ validTo }, i) => i > 0 && Date.parse(validTo) < nowMs);
+  if (over >= 0) {
+    const ended = new Date(chain[over]!.validTo).toISOString().slice(0, 10);
+    say.problem("chain", `in ${path} certificate ${over + 1}, of an issuer, expired on ${ended}`, RENEW);
+  }
   if (broken >= 0) {
     say.problem("chain", `in ${path} certificate ${broken + 1} is not signed by the one after it`, remedy);
   } else if (chain.length === 1 && chain[0]!.issuer === chain[0]!.subject) {
@@ -95,8 +103,9 @@ export const certificateCheck: Check = {
       return say.notice("files", "none is configured: a self-signed one is used", remedy);
     }
     const chain = readChain(new TextDecoder().decode(invocation.io.readFile(path, PEM_BYTES_MAX)));
-    checkDates(chain[0]!, invocation.io.now(), say);
+    const nowMs = invocation.io.now();
+    checkDates(chain[0]!, nowMs, say);
     checkName(chain[0]!, name, say);
-    checkChain(chain, path, say);
+    checkChain(chain, path, nowMs, say);
   },
 };

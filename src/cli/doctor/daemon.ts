@@ -2,6 +2,7 @@
 
 import { VERSION } from "../../base/version.ts";
 import type { Check } from "./check.ts";
+import { remedyFor } from "./health.ts";
 
 /** What to type, by the name of the check in /health. */
 const REMEDIES: Record<string, string> = {
@@ -11,6 +12,7 @@ const REMEDIES: Record<string, string> = {
   smtp: "the ports and certificate checks say what to do; `journalctl -u gomail -n 50`",
   dns: "`resolvectl status` shows the name servers; name others in dns_servers",
   delivery: "`gomail queue list --state pending` shows the receivers' answers",
+  outbound: "the port25 check says whether outbound_smarthost answers; `gomail queue list --carrier smtp`",
   lifecycle: "`systemctl start gomail`, once it has stopped",
 };
 
@@ -24,6 +26,9 @@ export const daemonCheck: Check = {
   name: "daemon",
   async run(subject, say) {
     const answer = await subject.daemon;
+    if (answer.health === null && !answer.isAsked) {
+      return say.unknown("answers", answer.reason, remedyFor(answer));
+    }
     if (answer.health === null) {
       return say.problem(
         "answers",

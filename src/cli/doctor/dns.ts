@@ -9,6 +9,7 @@ import { onDaemon } from "../context.ts";
 import { segment } from "../control_client.ts";
 import { recordsOf, zoneLine } from "../zone_file.ts";
 import type { Check, Say, Status, Subject } from "./check.ts";
+import { remedyFor } from "./health.ts";
 import { newResolver } from "./resolver.ts";
 
 const STATUS: Record<string, Status> = { ok: "ok", warning: "notice", failed: "problem", unknown: "unknown" };
@@ -56,7 +57,8 @@ export function dnsCheck(domain: string): Check {
   return {
     name: "dns",
     async run(subject, say, signal) {
-      const { health } = await subject.daemon;
+      const answer = await subject.daemon;
+      const { health } = answer;
       let found: Found[];
       try {
         found = health === null
@@ -69,7 +71,7 @@ export function dnsCheck(domain: string): Check {
       for (const finding of found.filter(({ check }) => check !== "ptr")) tell(finding, domain, say);
       if (health === null) {
         const summary = `${domain}: DKIM is not looked at: the daemon, which has the keys, does not answer`;
-        say.skipped("dkim", summary, "`systemctl start gomail`");
+        say.skipped("dkim", summary, remedyFor(answer));
       }
     },
   };

@@ -2,7 +2,7 @@
 
 import { messageOf } from "../../base/errors.ts";
 import { printable } from "../../base/printable.ts";
-import type { Invocation } from "../command.ts";
+import { type Invocation, UnaskedError } from "../command.ts";
 import { onDaemon } from "../context.ts";
 
 /** Less than a check has: those that ask the daemon for more shall say that it is silent. */
@@ -15,8 +15,14 @@ export interface Health {
   checks: Record<string, { status: string; detail: string } | undefined>;
 }
 
-/** Its health, or why there is none. */
-export type DaemonAnswer = { health: Health } | { health: null; reason: string };
+/** Its health, or why there is none; `isAsked` is false where this user could not ask. */
+export type DaemonAnswer = { health: Health } | { health: null; reason: string; isAsked: boolean };
+
+/** What to type where its answer is missing. */
+export function remedyFor(answer: DaemonAnswer): string {
+  const isAsked = answer.health !== null || answer.isAsked;
+  return isAsked ? "`systemctl start gomail`" : "`sudo gomail doctor`, with the config that the daemon has";
+}
 
 const text = (value: unknown) => typeof value === "string" ? printable(value.slice(0, 500)) : "";
 
@@ -40,6 +46,10 @@ export async function askDaemon(invocation: Invocation, signal: AbortSignal): Pr
   } catch (error) {
     const isLate = late.aborted && !signal.aborted;
     const reason = `Cannot talk to the daemon: no answer within ${ANSWER_MS_MAX / 1000} s`;
-    return { health: null, reason: isLate ? reason : messageOf(error) };
+    return {
+      health: null,
+      reason: isLate ? reason : messageOf(error),
+      isAsked: !(error instanceof UnaskedError),
+    };
   }
 }

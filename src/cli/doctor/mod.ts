@@ -8,6 +8,7 @@ import { printable } from "../../base/printable.ts";
 import { type Command, EXIT, type Flag, type Invocation, isOn, UsageError } from "../command.ts";
 import { JSON_FLAG } from "../context.ts";
 import { json } from "../format.ts";
+import { backupCheck } from "./backup.ts";
 import { blocklistsCheck } from "./blocklists.ts";
 import { certificateCheck } from "./certificate.ts";
 import { type Check, type Finding, runChecks, type Status, type Subject } from "./check.ts";
@@ -30,6 +31,7 @@ const NAMES = [
   "config",
   "disk",
   "files",
+  "backup",
   "clock",
   "ports",
   "certificate",
@@ -47,6 +49,7 @@ const BEFORE_DOMAINS = [
   configCheck,
   diskCheck,
   filesCheck,
+  backupCheck,
   clockCheck,
   portsCheck,
   certificateCheck,

@@ -3,6 +3,7 @@
  * root alone, and not at all by the packaged program, whose permissions leave /proc out).
  */
 
+import { parseAddress } from "../../base/address.ts";
 import { printable } from "../../base/printable.ts";
 import type { ListenAddress } from "../../config/notation.ts";
 
@@ -59,6 +60,11 @@ export async function overhear(
     close();
   }
   return heard;
+}
+
+/** The first address of each family: no host is called more often than that. */
+export function oneOfEach(addresses: readonly string[]): string[] {
+  return [4, 6].flatMap((family) => addresses.find((text) => parseAddress(text)?.family === family) ?? []);
 }
 
 /** Where to knock: a wildcard is no address to connect to. */

@@ -10,6 +10,7 @@ import { onDaemon } from "../context.ts";
 import type { ControlClient, Query } from "../control_client.ts";
 import { pageOf } from "../message.ts";
 import type { Check, Say } from "./check.ts";
+import { remedyFor } from "./health.ts";
 
 /** Looked at of each kind; there may be millions. */
 const JOBS_MAX = 200;
@@ -114,8 +115,9 @@ async function checkState(client: ControlClient, say: Say, signal: AbortSignal):
 export const queueCheck: Check = {
   name: "queue",
   async run({ daemon, invocation, clock }, say, signal) {
-    if ((await daemon).health === null) {
-      return say.skipped("asked", "not looked at: the daemon does not answer", "`systemctl start gomail`");
+    const answer = await daemon;
+    if (answer.health === null) {
+      return say.skipped("asked", "not looked at: the daemon does not answer", remedyFor(answer));
     }
     try {
       await onDaemon(invocation, async (client) => {

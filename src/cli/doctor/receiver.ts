@@ -9,14 +9,19 @@
  */
 
 import type { Check, Say } from "./check.ts";
-import { type Sampled, sendSamples } from "./samples.ts";
+import { remedyFor } from "./health.ts";
+import { SAMPLE_MS_MAX, type Sampled, sendSamples } from "./samples.ts";
 
 /** Statuses that say nothing about a signature: there is no such page, or no time for us. */
 const NO_SUCH = new Set([404, 405, 410]);
 const NOT_NOW = new Set([408, 429]);
 const TRY = "`gomail webhook test` sends a signed sample and shows the answer";
 
-function tellWrong({ url, status, error }: Sampled, say: Say): void {
+function tellWrong({ url, status, error, isLate }: Sampled, say: Say): void {
+  if (isLate) {
+    const summary = `${url} gave no answer within ${SAMPLE_MS_MAX / 1000} s: it is slow, or not reached`;
+    return say.unknown("reachable", summary, `${TRY}, and waits for as long as webhook_timeout says`);
+  }
   if (status === null) {
     const remedy = `the receiver, or a firewall: ${TRY}; \`gomail queue list\` shows what waits for it`;
     return say.problem("reachable", `${url} can't be reached: ${error ?? "no answer"}`, remedy);
@@ -64,9 +69,10 @@ export const receiverCheck: Check = {
     if (config.webhook_url === undefined && config.routes.length === 0) {
       return say.skipped("reachable", "there is no webhook_url and no route");
     }
-    if ((await daemon).health === null) {
+    const answer = await daemon;
+    if (answer.health === null) {
       const summary = "not asked: the daemon, which would send the sample, does not answer";
-      return say.skipped("reachable", summary, "`systemctl start gomail`");
+      return say.skipped("reachable", summary, remedyFor(answer));
     }
     const right = wishes.webhook ? sendSamples(invocation, "right", signal) : null;
     const wrong = await receivers();

@@ -6,7 +6,7 @@ import type { Invocation } from "../command.ts";
 import { onDaemon } from "../context.ts";
 
 /** Receivers are given this long. */
-const SAMPLE_MS_MAX = 4000;
+export const SAMPLE_MS_MAX = 4000;
 /** Then the daemon tells; a little is left for saying that it did not. */
 const ANSWER_MS_MAX = 4600;
 
@@ -15,6 +15,8 @@ export interface Sampled {
   /** Null when there was no answer. */
   status: number | null;
   error: string | null;
+  /** It was given up on, and real webhooks are given longer. */
+  isLate: boolean;
   /** The receiver's clock less ours. */
   clockDifferenceMs: number | null;
 }
@@ -25,11 +27,15 @@ export type ReceiverAnswer = { items: Sampled[] } | { items: null; reason: strin
 const text = (value: unknown) => typeof value === "string" ? printable(value.slice(0, 500)) : null;
 
 function readItem(value: unknown): Sampled {
-  const { url, status, error, clock_difference_ms: difference } = Object(value) as Record<string, unknown>;
+  const { url, status, error, took_ms: took, clock_difference_ms: difference } = Object(value) as Record<
+    string,
+    unknown
+  >;
   return {
     url: text(url) ?? "the receiver",
     status: typeof status === "number" ? status : null,
     error: text(error),
+    isLate: typeof status !== "number" && Number(took) >= SAMPLE_MS_MAX - 50,
     clockDifferenceMs: typeof difference === "number" ? difference : null,
   };
 }

@@ -4,6 +4,7 @@ import dgram from "node:dgram";
 import { Buffer } from "node:buffer";
 import type { Clock } from "../../base/clock.ts";
 import type { Resolver } from "../../base/resolver.ts";
+import { oneOfEach } from "./port_holder.ts";
 
 const PORT = 123;
 const PACKET_BYTES = 48;
@@ -46,11 +47,31 @@ function placeOf(server: string): { host: string; port: number } {
 }
 
 /** Milliseconds that the server is ahead of us. Rejects with what is wrong, in words. */
-export async function askTime(server: string, { resolver, clock, timeoutMs }: TimeDeps): Promise<number> {
+export async function askTime(server: string, deps: TimeDeps): Promise<number> {
   const { host, port } = placeOf(server);
-  const address = await resolver.lookupHost(host).then(([first]) => first!, () => {
+  const addresses = await deps.resolver.lookupHost(host).catch(() => {
     throw new Error("its name can't be resolved");
   });
+  // By both, because a host may have a way to one kind alone.
+  const over = new AbortController();
+  const asked = oneOfEach(addresses).map((address) => askAddress(address, port, over.signal, deps));
+  try {
+    return await Promise.any(asked);
+  } catch (error) {
+    throw (error as AggregateError).errors[0];
+  } finally {
+    // The slower one is not waited for, and leaves nothing behind.
+    over.abort();
+    await Promise.allSettled(asked);
+  }
+}
+
+async function askAddress(
+  address: string,
+  port: number,
+  signal: AbortSignal,
+  { clock, timeoutMs }: TimeDeps,
+): Promise<number> {
   const socket = dgram.createSocket(address.includes(":") ? "udp6" : "udp4");
   const answer = Promise.withResolvers<number>();
   const fail = (why: string) => answer.reject(new Error(why));
@@ -61,6 +82,7 @@ export async function askTime(server: string, { resolver, clock, timeoutMs }: Ti
   packet[0] = CLIENT;
   packet.set(nonce, 40);
   let sentMs = 0;
+  signal.addEventListener("abort", () => fail("another answered"), { once: true });
   socket.on("error", () => fail("it can't be reached"));
   socket.on("message", (bytes: Uint8Array) => {
     const heardMs = clock.now();

@@ -10,6 +10,7 @@ import { syncDir } from "../disk.ts";
 import { writeAll } from "./bytes.ts";
 import { BackupError } from "./errors.ts";
 import { BESIDE, newestBase } from "./folder.ts";
+import { isWithinDays } from "./keep.ts";
 import {
   CHUNK_BYTES_MIN,
   FORMAT,
@@ -40,6 +41,8 @@ export interface CreateOptions {
   dataDir: string;
   output: Output;
   incremental: boolean;
+  /** A full one all the same where the chain's is as many dates old. */
+  fullEveryDays?: number | undefined;
   seal: ReturnType<typeof sealer>;
   /** Entries below config/. */
   config: readonly { name: string; bytes: Uint8Array }[];
@@ -264,6 +267,14 @@ async function workPlace({ output, dataDir }: CreateOptions): Promise<string> {
   return dir;
 }
 
+/** What an increment can stand on, unless it is time for a full one. */
+async function baseIn(
+  dir: string,
+  { fullEveryDays = Infinity, now }: CreateOptions,
+): Promise<Manifest | null> {
+  return await newestBase(dir, (at) => fullEveryDays === Infinity || isWithinDays(at, fullEveryDays, now));
+}
+
 /** Throws BackupError when there can be none, and what the system says when it fails. */
 export async function createBackup(options: CreateOptions): Promise<Created> {
   const { dataDir } = options;
@@ -271,7 +282,7 @@ export async function createBackup(options: CreateOptions): Promise<Created> {
     throw new BackupError(`Cannot back up ${dataDir}: there is no store in it`);
   }
   const workIn = await workPlace(options);
-  const base = options.incremental ? await newestBase(workIn) : null;
+  const base = options.incremental ? await baseIn(workIn, options) : null;
   const links = await WorkDir.open(dataDir, ownerOf(dataDir));
   try {
     const work = await WorkDir.open(workIn);

@@ -106,7 +106,8 @@ async function belongsTo(manifest: Uint8Array, path: string): Promise<boolean> {
   return new TextDecoder().decode(tail).startsWith(`${sumsText(manifest)}\0`);
 }
 
-async function manifestBeside(path: string, encrypted: boolean): Promise<Manifest | null> {
+/** The one beside, when it is the archive's as far as can be told; else null. */
+export async function manifestBeside(path: string, encrypted: boolean): Promise<Manifest | null> {
   const { size } = await Deno.stat(path + BESIDE);
   if (size > MANIFEST_BYTES_MAX) return null;
   const bytes = await Deno.readFile(path + BESIDE);
@@ -131,13 +132,23 @@ export async function checkBeside(path: string, manifest: Manifest): Promise<voi
   );
 }
 
-/** The newest backup that an increment can stand on: whole as far as can be seen, all its files there, not too long a chain. */
-export async function newestBase(dir: string): Promise<Manifest | null> {
+/**
+ * The newest backup that an increment can stand on: whole as far as can be seen, all its files there. None when that one
+ * has as long a chain as there may be, or a full backup that `isFresh` does not take: an older one would be no better,
+ * and a chain without an end could never be removed.
+ */
+export async function newestBase(
+  dir: string,
+  isFresh: (fullMadeAt: number) => boolean = () => true,
+): Promise<Manifest | null> {
   const all = await listBackups(dir);
+  const times = new Map(all.map(({ summary }) => [summary?.id, Date.parse(summary?.created_at ?? "")]));
   for (const { file, encrypted, summary, lacks } of all) {
-    if (summary === null || summary.chain.length >= CHAIN_MAX || lacks.length > 0) continue;
+    if (summary === null || lacks.length > 0) continue;
     const manifest = await manifestBeside(join(dir, file), encrypted);
-    if (manifest !== null && manifest.summary.id === summary.id) return manifest;
+    if (manifest === null || manifest.summary.id !== summary.id) continue;
+    const fullMadeAt = times.get(summary.chain[0]) ?? NaN;
+    return summary.chain.length < CHAIN_MAX && isFresh(fullMadeAt) ? manifest : null;
   }
   return null;
 }

@@ -1,7 +1,7 @@
 /**
- * Which backups may go. `7d,4w,6m` keeps the newest of each of the last seven days, four weeks and six months that have
- * one (UTC; weeks begin on Monday). Kept besides: the newest, whatever the rule says, and every file that a kept
- * increment stands on. Only files that we named and whose manifest lies beside them are ever looked at, so that what
+ * When a full backup is due, and which backups may go. `7d,4w,6m` keeps the newest of each of the last seven days, four weeks and six months that have
+ * one (UTC; weeks begin on Monday). Kept besides: the newest and the one just made, whatever the rule says, and every file
+ * that a kept increment stands on. Only files that we named and whose manifest lies beside them are ever looked at, so that what
  * somebody else put into the folder, or a backup that can't be judged, stays.
  */
 
@@ -34,9 +34,25 @@ export function parseKeep(text: string): Keep | null {
   return keep;
 }
 
+const dayOf = (at: number) => Math.floor(at / DAY_MS);
+
+/** `7d`, `2w`: days. Null when the text is none. */
+export function parseDays(text: string): number | null {
+  const [, count, unit] = /^([1-9]\d{0,3})([dw])$/.exec(text) ?? [];
+  return count === undefined ? null : Number(count) * (unit === "w" ? 7 : 1);
+}
+
+/**
+ * Whether a time is less than so many dates ago (UTC). Dates and not hours: what runs once a day is now a minute early
+ * and now a minute late, and a full backup would be a day late each time. Not known is not.
+ */
+export function isWithinDays(at: number, days: number, now: number): boolean {
+  return dayOf(now) - dayOf(at) < days;
+}
+
 const PERIODS: readonly [keyof Keep, (at: number) => string | number][] = [
-  ["days", (at) => Math.floor(at / DAY_MS)],
-  ["weeks", (at) => Math.floor((Math.floor(at / DAY_MS) + DAYS_TO_MONDAY) / 7)],
+  ["days", dayOf],
+  ["weeks", (at) => Math.floor((dayOf(at) + DAYS_TO_MONDAY) / 7)],
   ["months", (at) => new Date(at).toISOString().slice(0, 7)],
 ];
 
@@ -46,10 +62,13 @@ export interface Candidate {
   summary: Pick<Summary, "id" | "chain" | "created_at">;
 }
 
-/** The files that may go. */
-export function expendable(candidates: readonly Candidate[], keep: Keep): Candidate[] {
-  const newestFirst = [...candidates].sort((a, b) => a.summary.created_at < b.summary.created_at ? 1 : -1);
-  const kept = new Set<string>(newestFirst.slice(0, 1).map(({ summary }) => summary.id));
+/** The files that may go. By a clock that has been wrong, the one just made need not be the newest. */
+export function expendable(candidates: readonly Candidate[], keep: Keep, madeId?: string): Candidate[] {
+  // Of one moment, the one just made is the newer.
+  const time = ({ summary: { created_at, id } }: Candidate) => created_at + (id === madeId ? "~" : "");
+  const newestFirst = [...candidates].sort((a, b) => time(a) < time(b) ? 1 : -1);
+  const kept = new Set(newestFirst.slice(0, 1).map(({ summary }) => summary.id));
+  if (madeId !== undefined) kept.add(madeId);
   for (const [period, periodOf] of PERIODS) {
     const seen = new Set<string | number>();
     for (const { summary } of newestFirst) {
@@ -67,12 +86,12 @@ export function expendable(candidates: readonly Candidate[], keep: Keep): Candid
 }
 
 /** Of a folder, what may go. */
-export async function expendableIn(dir: string, keep: Keep): Promise<Candidate[]> {
+export async function expendableIn(dir: string, keep: Keep, madeId?: string): Promise<Candidate[]> {
   const candidates: Candidate[] = [];
   for (const { file, bytes, summary } of await listBackups(dir)) {
     if (summary !== null && idInFileName(file) === summary.id) candidates.push({ file, bytes, summary });
   }
-  return expendable(candidates, keep);
+  return expendable(candidates, keep, madeId);
 }
 
 /** Removes them, increments before what they stand on, so that a crash leaves no increment without its base. */

@@ -3,8 +3,17 @@
 export { BackupError } from "./errors.ts";
 export { createBackup, type Created, type CreateOptions, LAST_BACKUP, type Output } from "./create.ts";
 export { checkBeside, listBackups, type Listed } from "./folder.ts";
-export { type Candidate, expendable, expendableIn, type Keep, parseKeep, removeBackups } from "./keep.ts";
+export {
+  type Candidate,
+  expendable,
+  expendableIn,
+  type Keep,
+  parseDays,
+  parseKeep,
+  removeBackups,
+} from "./keep.ts";
 export type { Manifest, Summary } from "./manifest.ts";
+export { proveBackup } from "./prove.ts";
 export { NOWHERE, readBackup, type ReadOptions, type Source } from "./read_backup.ts";
 export { restoreBackup, RESTORED_CONFIG, tryRestore } from "./restore.ts";
 export { type OpenWith, sealer } from "./seal.ts";

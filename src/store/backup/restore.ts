@@ -186,6 +186,23 @@ async function check(stage: Stage, manifest: Manifest): Promise<void> {
   }
 }
 
+/**
+ * Lets the numbers of events go on from the time, in milliseconds: readers of events keep one as their place, and one
+ * that was given out after the backup would hide from its reader whatever got a number below it. Nobody has so many
+ * events that their numbers, counted on from an earlier restore's time, overtake the clock.
+ */
+function leapAhead(path: string, now: number): void {
+  const db = new DatabaseSync(path);
+  try {
+    db.exec("PRAGMA trusted_schema = OFF; PRAGMA synchronous = FULL");
+    const leap = db.prepare("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'events'");
+    const first = db.prepare("INSERT INTO sqlite_sequence (name, seq) VALUES ('events', ?)");
+    if (leap.run(now).changes === 0) first.run(now);
+  } finally {
+    db.close();
+  }
+}
+
 async function fill(stage: Stage, options: Omit<ReadOptions, "sink">): Promise<Manifest> {
   try {
     const manifest = await readBackup({ ...options, sink: stage });
@@ -245,11 +262,13 @@ async function claim(dataDir: string): Promise<boolean> {
   return false;
 }
 
+export interface RestoreOptions extends Omit<ReadOptions, "sink"> {
+  /** Wall clock, milliseconds. */
+  now: number;
+}
+
 /** Restores into `dataDir`, which must not exist or be empty. On any refusal it is as it was. */
-export async function restoreBackup(
-  dataDir: string,
-  options: Omit<ReadOptions, "sink">,
-): Promise<Manifest> {
+export async function restoreBackup(dataDir: string, options: RestoreOptions): Promise<Manifest> {
   const isNew = await claim(dataDir);
   const hadLock = await Deno.lstat(join(dataDir, "lock")).then(() => true, () => false);
   const lock = await lockDataDir(dataDir);
@@ -258,6 +277,7 @@ export async function restoreBackup(
   try {
     await Deno.mkdir(stageDir, { mode: 0o700 });
     const manifest = await fill(new Stage(stageDir), options);
+    leapAhead(join(stageDir, DATABASE), options.now);
     const owner = ownerOf(dataDir);
     await settle(stageDir, owner);
     await moveIn(stageDir, dataDir);

@@ -101,3 +101,26 @@ export async function opened(stream: Bytes, { identities, passphrase }: OpenWith
     throw new BadArchive("it can't be decrypted: it is for another identity or passphrase, or damaged");
   }
 }
+
+const HEADER_BYTES_MAX = 65_536;
+const NONCE_BYTES = 16;
+const PIECE_BYTES = 65_536;
+const TAG_BYTES = 16;
+
+/**
+ * How many bytes are in an encrypted file, told by its size, without a key: what follows the header is a nonce, and
+ * a tag for each 64 KiB (age-encryption.org/v1). Null when it can be none.
+ */
+export async function sealedContentBytes(path: string): Promise<number | null> {
+  using file = await Deno.open(path, { read: true });
+  const { size } = await file.stat();
+  const start = new Uint8Array(Math.min(size, HEADER_BYTES_MAX));
+  for (let at = 0, n; at < start.length && (n = await file.read(start.subarray(at))); at += n);
+  const header = /^age-encryption\.org\/v1\n[^]*?\n--- [^\n]*\n/.exec(
+    new TextDecoder("latin1").decode(start),
+  );
+  if (header === null) return null;
+  const payload = size - header[0].length - NONCE_BYTES;
+  const tags = Math.ceil(payload / (PIECE_BYTES + TAG_BYTES)) * TAG_BYTES;
+  return payload > TAG_BYTES ? payload - tags : null;
+}

@@ -39,6 +39,8 @@ const GOOD_SECRET = "whsec_" + btoa("0123456789abcdefghijklmnopqrstuv");
 const MOUNT = "/etc/gomail";
 /** Of the load balancer, and of nothing else. */
 const SMTP_PORT = 25;
+/** What gomail-alerts.yml asks for. */
+const ALERTED_JOB = "gomail";
 const UNITS = { Ki: 2 ** 10, Mi: 2 ** 20, Gi: 2 ** 30 };
 
 const bytesOf = (quantity: string) =>
@@ -153,6 +155,15 @@ const referenceRule: Rule = ({ resources, sources }) => {
       sameLabels(at(monitor, "spec", "selector", "matchLabels"), metadata.labels)
     );
     if (matched.length !== 1 || matched[0] !== service) wrong.push("ServiceMonitor selects another service");
+    // The operator's rule: the label's value, or the Service's name.
+    const job = service?.metadata.labels?.[at(monitor, "spec", "jobLabel")] ?? service?.metadata.name;
+    if (job !== ALERTED_JOB) wrong.push(`the job is ${job}: no alert about ${ALERTED_JOB} would fire`);
+    for (const endpoint of list(monitor, "spec", "endpoints")) {
+      const named = list(endpoint, "relabelings").some(({ sourceLabels, targetLabel }) =>
+        `${sourceLabels}` === "__meta_kubernetes_pod_name" && targetLabel === "instance"
+      );
+      if (!named) wrong.push("an instance is another one after each restart");
+    }
   }
   const mounted = list(spec, "template", "spec", "volumes").flatMap((volume) =>
     list(volume, "projected", "sources")

@@ -18,6 +18,7 @@ const PROMETHEUS = "npm:@kubernetes-models/prometheus-operator@6.0.0";
 const SCHEMAS: Readonly<Record<string, string>> = {
   "apps/v1 StatefulSet": `${KUBERNETES}/apps/v1/StatefulSet`,
   "cert-manager.io/v1 Certificate": `${CERT_MANAGER}/cert-manager.io/v1/Certificate`,
+  "monitoring.coreos.com/v1 PrometheusRule": `${PROMETHEUS}/monitoring.coreos.com/v1/PrometheusRule`,
   "monitoring.coreos.com/v1 ServiceMonitor": `${PROMETHEUS}/monitoring.coreos.com/v1/ServiceMonitor`,
   "networking.k8s.io/v1 Ingress": `${KUBERNETES}/networking.k8s.io/v1/Ingress`,
   "networking.k8s.io/v1 NetworkPolicy": `${KUBERNETES}/networking.k8s.io/v1/NetworkPolicy`,

@@ -34,6 +34,7 @@ const from = (path: string) => ({
   source: { kind: "file" as const, path },
   openWith: { identities: [] },
   progress: () => {},
+  now: Date.UTC(2026, 0, 1),
 });
 const verify = (path: string): Promise<Manifest> => readBackup({ ...from(path), sink: NOWHERE });
 const names = (dir: string) => [...Deno.readDirSync(dir)].map(({ name }) => name).sort();
@@ -180,6 +181,36 @@ test("A restore goes into an empty folder only, and leaves it as it was when it 
     await Deno.mkdir(`${place.dir}/half/.gomail-restore`, { recursive: true });
     await refuses(() => restoreBackup(`${place.dir}/half`, from(path)), /earlier restore was cut off/);
     await assertRejects(() => openTestStore(`${place.dir}/half`), Error, "a restore into it was cut off");
+  }));
+
+/** Adds a message to a store; with what a reader of events hears who stood at `cursor`, and its new place. */
+async function heardFrom(
+  dataDir: string,
+  id: string,
+  cursor?: string,
+): Promise<[ids: string[], cursor: string]> {
+  const store = await openTestStore(dataDir);
+  try {
+    await store.addMessage(newMessage({ id }));
+    const { items, nextCursor } = await store.listEvents({ cursor, limit: 100 });
+    return [items.map(({ message }) => message.id), nextCursor];
+  } finally {
+    await store.close();
+  }
+}
+
+test("A reader of events misses nothing after a restore, nor after a second one of the same backup", () =>
+  withPlace(async (place) => {
+    const path = await make(place);
+    const [, ahead] = await heardFrom(place.dataDir, "lost");
+    await restoreBackup(`${place.dir}/first`, { ...from(path), now: T0 });
+    const [heard, further] = await heardFrom(`${place.dir}/first`, "new", ahead);
+    assertEquals(heard, ["new"]);
+    await restoreBackup(`${place.dir}/second`, { ...from(path), now: T0 + 60_000 });
+    assertEquals((await heardFrom(`${place.dir}/second`, "newer", further))[0], ["newer"]);
+    // Without a place of its own, a reader hears all there is, in order.
+    const [all] = await heardFrom(`${place.dir}/second`, "newest");
+    assertEquals(all, ["small-1", "small-2", "big-1", "newer", "newest"]);
   }));
 
 /** The path of the one body that is a file. */

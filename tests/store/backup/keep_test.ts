@@ -6,12 +6,14 @@ import {
   createBackup,
   expendable,
   expendableIn,
+  listBackups,
+  parseDays,
   parseKeep,
   removeBackups,
 } from "../../../src/store/backup/mod.ts";
 import { test } from "../../support/test.ts";
 import { T0 } from "../support.ts";
-import { options, withPlace } from "./support.ts";
+import { options, type Place, withPlace } from "./support.ts";
 
 const DAY = 86_400_000;
 /** 2026-06-30, a Tuesday, at noon. */
@@ -55,12 +57,56 @@ test("The newest stays whatever the rule, and so does all that a kept increment 
   assertEquals(left([second, made(20), first, full], "1d"), days(0, 39, 40));
 });
 
+test("The one just made stays when a clock that was wrong has made a newer one", () => {
+  const future = made(-900);
+  const all = [future, made(0), made(1)];
+  const gone = expendable(all, parseKeep("1d")!, "day-0").map(({ file }) => file);
+  assertEquals(gone, days(1));
+});
+
 test("What is no rule is none", () => {
   assertEquals(parseKeep("7d,4w,6m"), { days: 7, weeks: 4, months: 6 });
   for (const text of ["", "7", "d", "0d", "7d,7d", "7d;4w", "-1d", "7y", "99999d", "7d,"]) {
     assertEquals(parseKeep(text), null, text);
   }
+  assertEquals([parseDays("7d"), parseDays("2w")], [7, 14]);
+  for (const text of ["", "7", "0d", "1m", "7d,1w", "d", "-1d", "99999d"]) {
+    assertEquals(parseDays(text), null, text);
+  }
 });
+
+/** One increment each day, at these hours of it, and how long the chains were. */
+const chainLengths = async (place: Place, hours: readonly number[], fullEveryDays?: number) => {
+  for (const [day, hour] of hours.entries()) {
+    const now = Date.UTC(2026, 5, 1 + day) + hour * 3_600_000;
+    await createBackup(options(place.dataDir, place.out, { now, incremental: true, fullEveryDays }));
+  }
+  return (await listBackups(place.out)).map(({ summary }) => summary!.chain.length).reverse();
+};
+
+test("A full one is due by dates: a run that is a little early does not put it off by a day", () =>
+  withPlace(async (place) => {
+    assertEquals(await chainLengths(place, [4.5, 4.4, 4.6, 4.3, 4.6], 3), [1, 2, 3, 1, 2]);
+  }));
+
+test("A chain that is as long as may be is followed by a full one, also where none was asked for", () =>
+  withPlace(async (place) => {
+    const lengths = await chainLengths(place, Array(33).fill(3));
+    assertEquals(lengths, [...Array.from({ length: 31 }, (_, i) => i + 1), 1, 2]);
+  }));
+
+test("Of a full backup whose age nobody can tell, another is made", () =>
+  withPlace(async (place) => {
+    const { path } = await createBackup(options(place.dataDir, place.out));
+    const increment = await createBackup(
+      options(place.dataDir, place.out, { incremental: true, now: T0 + 1 }),
+    );
+    await Deno.remove(`${path}.manifest.json`);
+    const next = (fullEveryDays: number | undefined, now: number) =>
+      createBackup(options(place.dataDir, place.out, { incremental: true, fullEveryDays, now }));
+    assertEquals((await next(undefined, T0 + 2)).summary.chain[1], increment.summary.id);
+    assertEquals((await next(9, T0 + 3)).summary.kind, "full");
+  }));
 
 test("In a folder, files that we did not make and backups that can't be judged stay", () =>
   withPlace(async ({ dataDir, out }) => {

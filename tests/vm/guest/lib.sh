@@ -82,6 +82,11 @@ nothing_denied() { # CURSOR: neither by the profile nor by the filter of system 
   lines=$(log_since "$1" | grep -E 'apparmor="DENIED".*profile="gomail"|type=1326.*comm="(gomail|deno)"')
   [ -z "$lines" ] || { echo "$lines"; return 1; }
 }
+backup_denied_nothing() { # CURSOR
+  local lines
+  lines=$(log_since "$1" | grep -E 'apparmor="DENIED".*profile="gomail-backup"|type=1326.*comm="(gomail|deno)"')
+  [ -z "$lines" ] || { echo "$lines"; return 1; }
+}
 check_confined() { # CURSOR
   if has_apparmor; then
     check "the main process is confined by the profile, in enforce mode" enforced

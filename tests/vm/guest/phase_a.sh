@@ -43,6 +43,8 @@ check "they are the service's alone" is '600 gomail:gomail, 600 gomail:gomail, 7
 check "a mail goes out, to the server that DNS names, with two signatures" goes_out a-out 2
 check "of one to nobody the app hears the bounce" comes_back a-bounce
 
+. "$in/guest/backup.sh"
+
 start_load a-kill $door
 old=$(main_pid)
 kill -KILL "$old"
@@ -64,8 +66,8 @@ check "the daemon's log has no crash in it" no_crash "$began"
 check_confined "$began"
 
 check "the package can be removed" dpkg --remove gomail
-check "service, sockets and executable are gone" is 'inactive inactive no' \
-  "$(systemctl is-active gomail.service gomail-control.socket | paste -sd' ') $([ -e /usr/bin/gomail ] && echo yes || echo no)"
+check "service, sockets, timer and executable are gone" is 'inactive inactive inactive no' \
+  "$(systemctl is-active gomail.service gomail-control.socket gomail-backup.timer | paste -sd' ') $([ -e /usr/bin/gomail ] && echo yes || echo no)"
 check "mail, config and token are still there" is "$config, $token, $mails mails" \
   "$(sha256sum /etc/gomail/gomail.yaml), $(token), $(($(sqlite3 'file:/var/lib/gomail/gomail.db?immutable=1' \
     'select count(*) from messages') - 2)) mails"
