@@ -40,6 +40,24 @@ check "with the mail in it" is "$(stored)" "$(sqlite3 /tmp/restored-mail/gomail.
 check "and bodies and keys" eval 'diff -r /var/lib/gomail/blobs /tmp/restored-mail/blobs && diff -r /var/lib/gomail/dkim /tmp/restored-mail/dkim'
 rm -r /tmp/restored-mail
 
+check "nothing that it did was denied" backup_denied_nothing "$backed_up"
+# That says something only where something could have been.
+runs_confined() { # while it works: emulated, it takes seconds
+  local pid
+  systemctl start --no-block gomail-backup.service
+  until_true 5 eval 'pid=$(backup_property MainPID) && [ "$pid" != 0 ] && grep -qsxF "gomail-backup (enforce)" /proc/$pid/attr/current' || return
+  until_true 20 eval '! systemctl is-active --quiet gomail-backup.service && [ "$(backup_property MainPID)" = 0 ]'
+}
+if has_apparmor; then
+  check "it runs confined by a profile of its own, in enforce mode" runs_confined
+  check "which keeps it from another place, also one that is its user's" eval '! setpriv --reuid=gomail --regid=gomail \
+    --init-groups aa-exec -p gomail-backup -- gomail backup create --dir /tmp/elsewhere'
+  # Without a match of journalctl's own: with one it leaves out the first line after a cursor that does not match.
+  refusal='^audit: type=1400 .*DENIED.*profile="gomail-backup" name="/tmp/elsewhere'
+  check "and the journal has it" until_true 5 eval 'log_since "$backed_up" | grep -E "$refusal"'
+  backed_up=$(cursor)
+fi
+
 # Encrypted, as a drop-in asks for it; and one that can't be made.
 mkdir -p /etc/systemd/system/gomail-backup.service.d
 options() { # OPTION...
@@ -50,7 +68,7 @@ options() { # OPTION...
 options --incremental --keep 7d --recipient age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj
 check "with a recipient in a drop-in it is encrypted" eval \
   'systemctl start gomail-backup && head -c 21 "$(newest incremental)" | grep -qx age-encryption.org/v1'
-check "nothing that it did was denied" backup_denied_nothing "$backed_up"
+check "nor was anything of that denied" backup_denied_nothing "$backed_up"
 failed=$(cursor)
 options --disk-reserve 1000000GB
 check "one that can't be made fails" eval '! systemctl start gomail-backup'
