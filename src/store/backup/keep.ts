@@ -1,8 +1,9 @@
 /**
- * When a full backup is due, and which backups may go. `7d,4w,6m` keeps the newest of each of the last seven days, four weeks and six months that have
- * one (UTC; weeks begin on Monday). Kept besides: the newest and the one just made, whatever the rule says, and every file
- * that a kept increment stands on. Only files that we named and whose manifest lies beside them are ever looked at, so that what
- * somebody else put into the folder, or a backup that can't be judged, stays.
+ * When a full backup is due, and which backups may go. `7d,4w,6m` keeps the newest of each of the last seven days, four
+ * weeks and six months that have one (UTC; weeks begin on Monday). Kept besides: the newest and the one just made,
+ * whatever the rule says, and every file that a kept increment stands on. Only files that we named and whose manifest
+ * lies beside them are ever looked at, so that what somebody else put into the folder, or a backup that can't be
+ * judged, stays.
  */
 
 import { join } from "node:path";
