@@ -69,7 +69,10 @@ export class SigningKeys {
 
   async #load(name: string, config: DkimConfig): Promise<SigningKey[]> {
     const active = (await this.deps.store.listDkimKeys(name)).filter(({ state }) => state === "active");
-    if (active.length > 0) return await Promise.all(active.map((record) => this.#read(record)));
+    // One after the other: a failure leaves no other file half read.
+    const keys: SigningKey[] = [];
+    for (const record of active) keys.push(await this.#read(record));
+    if (keys.length > 0) return keys;
     const own = await readConfigKey(config, name);
     if (own === null) return [];
     if ("problem" in own) throw new Error(`Cannot sign for ${name}: ${own.problem}`);
