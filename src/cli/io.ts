@@ -19,7 +19,9 @@ export interface CliIo {
   inputStream(): ReadableStream<Uint8Array>;
   /** A new file; one that is there is only replaced when it may be, else Deno.errors.AlreadyExists. */
   writeFile(path: string, text: string, mayReplace: boolean): void;
-  /** Errors and progress go to a person and not into a pipe. */
+  /** What is printed goes to a person and not into a pipe or a file. */
+  outIsTerminal(): boolean;
+  /** The same of errors and progress. */
   errIsTerminal(): boolean;
   /** Permission bits, or null where they can't be told. */
   fileMode(path: string): number | null;
@@ -121,6 +123,7 @@ export function systemIo(): CliIo {
     readInput,
     inputStream: () => Deno.stdin.readable,
     writeFile: (path, text, mayReplace) => Deno.writeTextFileSync(path, text, { createNew: !mayReplace }),
+    outIsTerminal: () => Deno.stdout.isTerminal(),
     errIsTerminal: () => Deno.stderr.isTerminal(),
     fileMode,
     now: Date.now,

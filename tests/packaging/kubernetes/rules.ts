@@ -277,8 +277,10 @@ const placeRule: Rule = ({ resources, config }) => {
   if (below(config.data_dir)?.mountPath === config.data_dir) wrong.push("data_dir is the root of the volume");
   const storage = bytesOf(at(claim, "spec", "resources", "requests", "storage") ?? "");
   const needed = (config.retention_bytes ?? Infinity) + config.disk_reserve;
-  // What is owed is never deleted for its size, and has to fit as well.
-  if (!(needed * 1.5 <= storage)) wrong.push(`the volume of ${storage} bytes is too small for ${needed}`);
+  // What is owed is never deleted for its size, and has to fit as well; and a backup copies the database first.
+  if (!(needed * 1.5 + (config.retention_bytes ?? Infinity) <= storage)) {
+    wrong.push(`the volume of ${storage} bytes is too small for ${needed}`);
+  }
   for (const path of [config.control_socket, "/tmp"]) {
     if (!volumeOf(path)?.emptyDir) wrong.push(`${path} is in no emptyDir`);
     if (!at(volumeOf(path), "emptyDir", "sizeLimit")) wrong.push(`${path} has no limit`);
