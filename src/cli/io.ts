@@ -3,6 +3,7 @@
  * everywhere, so that tests drive `main()` itself and see what a person would see.
  */
 
+import { hasSystemd } from "../base/systemd.ts";
 import type { Environment } from "../config/layers.ts";
 
 export interface CliIo {
@@ -23,6 +24,8 @@ export interface CliIo {
   outIsTerminal(): boolean;
   /** The same of errors and progress. */
   errIsTerminal(): boolean;
+  /** systemd manages this host; it is no container. */
+  hasSystemd(): boolean;
   /** Permission bits, or null where they can't be told. */
   fileMode(path: string): number | null;
   now(): number;
@@ -125,6 +128,7 @@ export function systemIo(): CliIo {
     writeFile: (path, text, mayReplace) => Deno.writeTextFileSync(path, text, { createNew: !mayReplace }),
     outIsTerminal: () => Deno.stdout.isTerminal(),
     errIsTerminal: () => Deno.stderr.isTerminal(),
+    hasSystemd: () => hasSystemd(),
     fileMode,
     now: Date.now,
   };
