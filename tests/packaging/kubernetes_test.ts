@@ -533,6 +533,11 @@ const CHANGES: Readonly<Record<string, readonly Change[]>> = {
       says: /smtp is open/,
     },
     { what: "no mail", resources: (r) => policy(r).ingress.shift(), says: /nobody may call smtp/ },
+    {
+      what: "a cloud's credentials",
+      resources: (r) => policy(r).egress[1].to[1].ipBlock.except.pop(),
+      says: /fd00:ec2::254\/128 is not kept/,
+    },
     { what: "no names", resources: (r) => policy(r).egress.shift(), says: /UDP 53 has no way/ },
     {
       what: "a receiver elsewhere",

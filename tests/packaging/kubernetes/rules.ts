@@ -41,6 +41,8 @@ const MOUNT = "/etc/gomail";
 const SMTP_PORT = 25;
 /** What gomail-alerts.yml asks for. */
 const ALERTED_JOB = "gomail";
+/** Where clouds tell a machine its credentials: link-local, and what Azure and AWS have elsewhere. */
+const CREDENTIALS = ["169.254.0.0/16", "168.63.129.16/32", "fe80::/10", "fd00:ec2::254/128"];
 const UNITS = { Ki: 2 ** 10, Mi: 2 ** 20, Gi: 2 ** 30 };
 
 const bytesOf = (quantity: string) =>
@@ -412,6 +414,11 @@ const networkRule: Rule = ({ resources, config }) => {
   const egress = list(spec, "egress").flatMap((rule) => list(rule, "ports")).map(({ port, protocol }) =>
     `${protocol} ${port}`
   );
+  const blocks = list(spec, "egress").flatMap((rule) => list(rule, "to")).flatMap(({ ipBlock }) =>
+    ipBlock ? [ipBlock as { except?: string[] }] : []
+  );
+  const kept = blocks.flatMap(({ except = [] }) => except);
+  for (const range of CREDENTIALS) if (!kept.includes(range)) wrong.push(`${range} is not kept from it`);
   const webhook = parseHttpUrl(config.webhook_url ?? "");
   const out = config.outbound_transport === "direct"
     ? config.outbound_port
