@@ -73,7 +73,6 @@ const DOORS: Record<string, RegExp> = {
 const CALLS_OUT: Record<string, string> = {
   "src/base/dns_transport.ts": "the name servers of the configuration",
   "src/cli/bench/resources.ts": "the daemon's metrics on loopback, as its configuration has them",
-  "src/cli/bench/smtp_client.ts": "the target that bench was given, which has to be ours or confirmed",
   "src/cli/control_client.ts": "the daemon's control socket, a path",
   "src/cli/demo/api_client.ts": "the demo's own daemon, on loopback",
   "src/cli/demo/receiver.ts": "nobody: it only listens, with node:https where it is asked to",
@@ -85,7 +84,8 @@ const CALLS_OUT: Record<string, string> = {
   "src/daemon/service_manager.ts": "systemd's notify socket, a path",
   "src/delivery/egress/connections.ts": "the door itself: addresses that its guard has checked",
   "src/delivery/egress/exchange.ts": "the door itself: over those connections",
-  "src/delivery/smtp/wire.ts": "mail hosts at addresses that mx.ts has checked, and the configured smarthost",
+  "src/delivery/smtp/wire.ts":
+    "mail hosts at addresses that mx.ts has checked, the configured smarthost, and bench's target, which has to be ours or confirmed",
   "src/servers/http/control_socket.ts": "our own path, to see whether another daemon listens there",
   "src/servers/smtp/listener.ts": "our own path, to see whether another daemon listens there",
 };

@@ -36,6 +36,7 @@ export const GRANTS: readonly Grant[] = [
       "/etc/resolv.conf", // The name servers.
       "/etc/hosts",
       "/run/systemd/timesync", // Whether the clock is kept, for `doctor`.
+      "/run/systemd/system", // Whether systemd is there, for what to type.
     ],
     why: "Its own places, its configuration, and what name resolution and TLS need.",
   },

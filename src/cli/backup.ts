@@ -15,7 +15,7 @@ export const backupCommands: readonly Command[] = [
         name: "output",
         kind: "value",
         placeholder: "F",
-        summary: "the file to make, never over one that exists; - is stdout",
+        summary: "the file to make, never over one that exists; - is stdout, which must not be a terminal",
       },
       DIR_FLAG,
       {

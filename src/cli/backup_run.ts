@@ -36,7 +36,13 @@ function outputOf({ io, flags }: Invocation): Output {
   const file = valueOf(flags, "output");
   const dir = valueOf(flags, "dir");
   if (file !== undefined && dir !== undefined) throw new UsageError("--output and --dir exclude each other");
-  if (file === "-") return { kind: "stream", write: io.outBytes };
+  if (file === "-") {
+    // Not what a person wants to see; and a terminal between (kubectl exec -t) would turn LF into CRLF.
+    if (io.outIsTerminal()) {
+      throw new UsageError("--output - is not for a terminal: send it elsewhere, as in > gomail.tar");
+    }
+    return { kind: "stream", write: io.outBytes };
+  }
   return file === undefined
     ? { kind: "folder", dir: resolve(dir ?? BACKUP_DIR) }
     : { kind: "file", path: resolve(file) };

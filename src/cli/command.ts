@@ -12,6 +12,8 @@ export interface Flag {
   kind: "switch" | "value" | "list";
   /** What the value is, for help: `ID`, `N`. */
   placeholder?: string;
+  /** What the value may be, where that is a fixed set: for completion. */
+  words?: readonly string[];
   summary: string;
 }
 

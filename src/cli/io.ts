@@ -3,6 +3,7 @@
  * everywhere, so that tests drive `main()` itself and see what a person would see.
  */
 
+import { hasSystemd } from "../base/systemd.ts";
 import type { Environment } from "../config/layers.ts";
 
 export interface CliIo {
@@ -19,8 +20,12 @@ export interface CliIo {
   inputStream(): ReadableStream<Uint8Array>;
   /** A new file; one that is there is only replaced when it may be, else Deno.errors.AlreadyExists. */
   writeFile(path: string, text: string, mayReplace: boolean): void;
-  /** Errors and progress go to a person and not into a pipe. */
+  /** What is printed goes to a person and not into a pipe or a file. */
+  outIsTerminal(): boolean;
+  /** The same of errors and progress. */
   errIsTerminal(): boolean;
+  /** systemd manages this host; it is no container. */
+  hasSystemd(): boolean;
   /** Permission bits, or null where they can't be told. */
   fileMode(path: string): number | null;
   now(): number;
@@ -121,7 +126,9 @@ export function systemIo(): CliIo {
     readInput,
     inputStream: () => Deno.stdin.readable,
     writeFile: (path, text, mayReplace) => Deno.writeTextFileSync(path, text, { createNew: !mayReplace }),
+    outIsTerminal: () => Deno.stdout.isTerminal(),
     errIsTerminal: () => Deno.stderr.isTerminal(),
+    hasSystemd: () => hasSystemd(),
     fileMode,
     now: Date.now,
   };

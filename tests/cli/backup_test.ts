@@ -78,6 +78,18 @@ test("- is stdout and stdin", () =>
     assertMatch((await gomail("restore -", { env, io })).out, /^restored to /);
   }));
 
+test("A backup is not written to a terminal, and nothing is made of it", () =>
+  withStore(async ({ dir }) => {
+    const env = { MAIL_CONFIG: "/dev/null", MAIL_DATA_DIR: `${dir}/data`, MAIL_DISK_RESERVE: "0" };
+    const ran = await gomail("backup create --output -", { env, io: { outIsTerminal: () => true } });
+    assertEquals([ran.code, ran.out, ran.bytes.length], [2, "", 0]);
+    assertMatch(
+      ran.err,
+      /^gomail: .*--output - is not for a terminal: send it elsewhere, as in > gomail\.tar/m,
+    );
+    assertEquals([...Deno.readDirSync(`${dir}/data`)].some(({ name }) => name === "last_backup.json"), false);
+  }));
+
 test("A config and the secrets that it names come along; of what can't be read it is said so", () =>
   withStore(async ({ dir }) => {
     await Deno.writeTextFile(`${dir}/token`, "t0ken-4f9c1b7e2d-Qx\n");

@@ -340,6 +340,7 @@ test("bench refuses what it can't mean", async () => {
     ["--rate 99999/s --duration 1h", /more than 1000000 mails/],
     ["--to nobody", /--to must be one address/],
     ["--from a@b@c", /--from must be one address/],
+    ["--tls maybe", /--tls must be one of: auto, require, verify, off/],
     ["--profile seed --rate 5/s", /--rate is the profile's to say/],
     ["--profile nought", /--profile must be one of: seed, burst/],
     ["--profile slow-receiver", /only `deno task load` has it/],

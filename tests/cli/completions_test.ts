@@ -44,6 +44,7 @@ function cases(dir: string): [string, string[]][] {
     ["gomail --mode simple server --log-f", ["--log-format"]],
     ["gomail server --no-spf", ["--no-spf-enabled"]],
     ["gomail version --spf", []],
+    ["gomail bench --tls ", ["auto", "off", "require", "verify"]],
     ["gomail completions ", ["bash", "fish", "zsh"]],
     ["gomail help mess", ["message"]],
     ["gomail help message ", verbs("message")],

@@ -7,6 +7,7 @@ import { systemClock } from "../../src/base/clock.ts";
 import { createResolver } from "../../src/base/resolver.ts";
 import { type Finding, runChecks, type Subject } from "../../src/cli/doctor/check.ts";
 import { mtaStsCheck } from "../../src/cli/doctor/mta_sts.ts";
+import { upkeepOf } from "../../src/cli/doctor/upkeep.ts";
 import { startZoneServer, type ZoneServer } from "../../src/cli/demo/zone_server.ts";
 import { type Config, configOf } from "../../src/config/schema.ts";
 import { makeCertificate } from "../support/certificates.ts";
@@ -44,7 +45,9 @@ async function withPolicy(
   const look = async (values: Partial<Config> = {}) => {
     const resolver = createResolver({ servers: [zone.address], timeoutMs: 1000, clock: systemClock });
     const base = { ...configOf(), outbound_allow_private: true, tls_cert_file: "/x.pem" };
-    const subject = { config: { ...base, ...values }, resolver, clock: systemClock } as unknown as Subject;
+    const config = { ...base, ...values };
+    const upkeep = upkeepOf(true);
+    const subject = { config, upkeep, resolver, clock: systemClock } as unknown as Subject;
     const check = mtaStsCheck("example.com", { ca: [pair.cert], httpsPort });
     try {
       return await runChecks([check], subject, new AbortController());

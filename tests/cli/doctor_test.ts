@@ -2,6 +2,7 @@
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { type Check, runChecks, type Subject } from "../../src/cli/doctor/check.ts";
+import { hasSystemd } from "../../src/base/systemd.ts";
 import { VERSION } from "../../src/base/version.ts";
 import { createHealth } from "../../src/daemon/health.ts";
 import type { QueueStatus } from "../../src/delivery/worker.ts";
@@ -10,7 +11,7 @@ import { hasProgram } from "../support/program.ts";
 import { withDaemon } from "../support/harness.ts";
 import { canMount, Tmpfs } from "../support/tmpfs.ts";
 import { TEST_TOKEN } from "../support/daemon_process.ts";
-import { test, testIf } from "../support/test.ts";
+import { test, testIf, withTempDir } from "../support/test.ts";
 import {
   brief,
   type Found,
@@ -73,6 +74,70 @@ test("doctor says how to start a daemon that is not there, and exits 1", () =>
     const ran = await host.doctor();
     assertMatch(ran.out, /\nproblem {2}daemon {7}Cannot reach .*\n {22}-> `systemctl start gomail`/);
     assertMatch(ran.out, /\n1 problem, 3 notices, 0 not known\n$/);
+  }));
+
+/** What is on no host without systemd, or has nobody to ask there. */
+const OF_SYSTEMD = /\b(?:systemctl|journalctl|resolvectl|timedatectl|sudo|certbot)\b/;
+
+test("doctor in a container or a pod, where no systemd is, says what can be typed there", () =>
+  withHost(async (host) => {
+    const remedies = async (yaml: string, only?: string, now = Date.now) => {
+      await host.configure(yaml);
+      const found = (await host.findings(only, { hasSystemd: () => false, now })).filter(({ remedy }) =>
+        remedy !== undefined
+      );
+      for (const { summary, remedy } of found) assert(!OF_SYSTEMD.test(remedy!), `${summary}: ${remedy}`);
+      return found.map(({ id, remedy }) => `${id}: ${remedy}`).join("\n");
+    };
+    const all = await remedies("");
+    assertMatch(all, /^daemon\.answers: start its container, pod or process; its log \(`kubectl logs`/m);
+    assertMatch(all, /^backup\.age: `gomail backup create --output - > FILE` makes one/m);
+    assertMatch(all, /^queue\.asked: start its container, pod or process$/m);
+    assertMatch(all, /^clock\.difference: `date` shows it; /m);
+    const gone = await remedies(`data_dir: ${host.dir}/none`, "disk");
+    assertMatch(gone, /start the server, which makes it, or mount a volume at \S+\/none or above it$/);
+    await withServer({ hostname: "127.0.0.1", port: 0 }, "220 mx ESMTP Postfix\r\n", async (port) => {
+      const busy = await remedies(`mode: socket\nsmtp_listen: 127.0.0.1:${port}`, "ports");
+      assertMatch(busy, /^ports\.smtp_listen: stop Postfix, or change smtp_listen$/);
+    });
+    const { leaf, key } = await makeChain(host.dir);
+    const old = await remedies(
+      `tls_cert_file: ${leaf}\ntls_key_file: ${key}`,
+      "certificate.dates",
+      () => Date.now() + 85 * DAY_MS,
+    );
+    assertMatch(
+      old,
+      /^certificate\.dates: renew it where it comes from, then send it SIGHUP \(`kill -HUP 1`/,
+    );
+    // A daemon in trouble, and one of another version.
+    const checks = { store: { status: "failed", detail: "x" }, control: { status: "failed", detail: "x" } };
+    const sick = () => Response.json({ version: "0.0.0", uptime: 1, checks });
+    await withFakeDaemon(sick, async ({ socket }) => {
+      const ill = await remedies(`control_socket: ${socket}`, "daemon");
+      assertMatch(ill, /^daemon\.version: restart its container, pod or process$/m);
+      assertMatch(ill, /^daemon\.health: its log \(`kubectl logs`, .*\) says why$/m);
+    });
+  }));
+
+test("doctor has all that differs without systemd in one place", async () => {
+  const dir = new URL("../../src/cli/doctor/", import.meta.url);
+  for await (const { name } of Deno.readDir(dir)) {
+    if (name === "upkeep.ts") continue;
+    const text = (await Deno.readTextFile(new URL(name, dir))).replace(/\/\*\*[^]*?\*\//g, "");
+    assertEquals(OF_SYSTEMD.exec(text)?.[0], undefined, name);
+  }
+});
+
+test("whether systemd is there is told by its directory, and taken for granted where that can't be seen", () =>
+  withTempDir(async (dir) => {
+    await Deno.writeTextFile(`${dir}/file`, "");
+    assertEquals([`${dir}`, `${dir}/none`, `${dir}/file`, `${dir}/file/below`].map(hasSystemd), [
+      true,
+      false,
+      false,
+      true,
+    ]);
   }));
 
 test("doctor takes no arguments and no flags of others", async () => {

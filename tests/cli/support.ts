@@ -29,6 +29,11 @@ export async function gomail(args: string | readonly string[], options: RunOptio
       ran.bytes = new Uint8Array([...ran.bytes, ...bytes]);
     },
     env: { get: (name) => env[name], names: () => Object.keys(env) },
+    // As a host that has the package.
+    hasSystemd: () => true,
+    // Whoever runs the tests may sit at one.
+    outIsTerminal: () => false,
+    errIsTerminal: () => false,
     now: () => Date.UTC(2026, 0, 1),
     ...options.io,
   };

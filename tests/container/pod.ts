@@ -117,7 +117,7 @@ async function firstProcess(unsharePid: number, program: string): Promise<number
   return command.startsWith(`${program}\0`) ? pid : null;
 }
 
-/** Starts it. Resolves when the entrypoint runs or has ended. */
+/** Starts it. Resolves when the entrypoint, or the command in its place, runs or has ended. */
 export async function startPod(pod: Pod): Promise<Life> {
   const [user, group, fsGroup] = idsOf(pod);
   const mounts = `${pod.dir}/mounts`, envFile = `${pod.dir}/env`;
@@ -128,7 +128,10 @@ export async function startPod(pod: Pod): Promise<Life> {
     envFile,
     Object.entries(env).map(([name, value]) => `${name}=${value}\n`).join(""),
   );
-  const command = [...pod.image.entrypoint, ...list(containerOf(pod.resources), "args").map(String)];
+  const container = containerOf(pod.resources);
+  const words = (key: string) => list(container, key).map(String);
+  const entrypoint = "command" in container ? words("command") : pod.image.entrypoint;
+  const command = [...entrypoint, ...words("args")];
   const ids = [user, group, fsGroup].map(String);
   const child = new Deno.Command(`${HERE}run_pod`, {
     args: [pod.root, ...ids, pod.image.workdir, mounts, envFile, ...command],
@@ -148,7 +151,7 @@ export async function startPod(pod: Pod): Promise<Life> {
   });
   let pid: number | null = null;
   while (pid === null && !isOver) {
-    pid = await firstProcess(child.pid, pod.image.entrypoint[0]!);
+    pid = await firstProcess(child.pid, entrypoint[0]!);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
   return {

@@ -16,6 +16,7 @@ import {
   podOf,
   readSources,
   rendered,
+  RESTORE,
 } from "../packaging/kubernetes/manifests.ts";
 import { SmtpConversation } from "../support/smtp_conversation.ts";
 import { until } from "../support/until.ts";
@@ -280,6 +281,10 @@ async function checkWork(life: Life): Promise<void> {
     assertEquals(code, 0, out);
     assertMatch(out, /^0 problems/m);
   });
+  await check("and what it says to type is nothing of systemd's", async () => {
+    const { out } = await life.exec("gomail", "doctor", "--only", "backup");
+    assertMatch(out, /^notice +backup .*\n +-> `gomail backup create --output - > FILE` makes one/m);
+  });
   await check("the API takes the Secret's token, and no other", async () => {
     assertEquals((await callApi("/v1/messages", token)).status, 200);
     assertEquals((await callApi("/v1/messages", newToken())).status, 401);
@@ -298,6 +303,34 @@ async function checkWork(life: Life): Promise<void> {
   });
 }
 
+/** Through a shell, since what is read of `exec` here is text. */
+async function streamsBackup(life: Life): Promise<void> {
+  const made = await life.exec("sh", "-c", "gomail backup create --output - > /tmp/gomail-0.tar");
+  assertEquals([made.code, made.out], [0, ""], made.err);
+  const verified = await life.exec("sh", "-c", "gomail backup verify - < /tmp/gomail-0.tar");
+  assertEquals(verified.code, 0, verified.err);
+  assertMatch(verified.out, /^sound: full backup of .*, 1 message, /);
+  await Deno.rename(`${pod.dir}/tmp/gomail-0.tar`, backup);
+}
+
+/** A pod of components/restore on a new volume, and then the server on that. */
+async function comesBack(): Promise<void> {
+  await must("rm", ["-rf", `${pod.dir}/data`]);
+  const waiting = await startPod({ ...pod, resources: rendered(sources, [RESTORE]) });
+  await Deno.copyFile(backup, `${pod.dir}/tmp/gomail-0.tar`);
+  await Deno.chmod(`${pod.dir}/tmp/gomail-0.tar`, 0o644);
+  const restored = await waiting.exec("sh", "-c", "gomail restore - < /tmp/gomail-0.tar");
+  assertEquals(restored.code, 0, restored.err);
+  assertEquals(await probe("readinessProbe"), 0);
+  waiting.signal("SIGTERM");
+  await waiting.ended;
+  const server = await startPod(pod);
+  await isReady(server);
+  const messages = await server.exec("gomail", "message", "list", "--json");
+  assertMatch(messages.out, /alice@sender\.test/);
+  await stops(server);
+}
+
 await checkImage();
 await leaveOutTls();
 await checkRefusals();
@@ -305,6 +338,8 @@ const first = await startPod(pod);
 await check("it is soon ready with the ConfigMap's config", () => isReady(first));
 await checkConfinement(first);
 await checkWork(first);
+const backup = `${work}/gomail-0.tar`;
+await check("a backup streams out of it, and is sound", () => streamsBackup(first));
 await check("it stops in time, with code 0", () => stops(first));
 const second = await startPod(pod);
 await check("it starts again on its volume", () => isReady(second));
@@ -319,5 +354,6 @@ await check("it stays up for the load balancer's sake while preStop runs", async
   assertEquals([stop.code, stop.err, await probe("readinessProbe")], [0, "", 200]);
 });
 await check("and stops again", () => stops(second));
+await check("a lost volume comes back from the backup", comesBack);
 console.log(`${counts.passed} passed, ${counts.failed} failed`);
 Deno.exit(counts.failed === 0 ? 0 : 1);

@@ -79,7 +79,7 @@ test("A backup works with the daemon stopped by force, its write-ahead log inclu
     const connection = await LoadConnection.open(daemon.smtpPort);
     const mail = { sender: "a@sender.example", bytes: new TextEncoder().encode(plainMail()) };
     const { code } = await connection.send(mail, "bob@example.com");
-    connection.close();
+    await connection.close();
     await daemon.kill();
     assertEquals(code, 250);
     const ran = await run(`backup create --data-dir ${dir}/data --output ${dir}/b.tar --json`);

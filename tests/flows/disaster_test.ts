@@ -130,7 +130,7 @@ async function settings(api: Api): Promise<unknown> {
 async function owe({ load, reached, arrivals }: Outside, daemon: DaemonProcess, api: Api) {
   const connection = await LoadConnection.open(daemon.smtpPort);
   for (const recipient of [LATE, LATE, SILENT, SILENT]) assert(await load.sendOne(connection, recipient, 1));
-  connection.close();
+  await connection.close();
   for (const to of ["a@late.example", "b@late.example", "c@silent.example"]) {
     assert(await load.postOne(api, to));
   }
@@ -320,7 +320,7 @@ async function checkLife(
 ) {
   const connection = await LoadConnection.open(daemon.smtpPort);
   assert(await load.sendOne(connection, "bob@example.com", 1));
-  connection.close();
+  await connection.close();
   const { id } = load.acknowledged.at(-1)!;
   assert(await load.postOne(api, "new@quick.example"));
   const sent = () => sink.mails.find(({ to }) => to[0] === "new@quick.example");

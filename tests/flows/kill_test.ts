@@ -42,7 +42,7 @@ async function sendBySmtp(port: number, noted: Noted): Promise<void> {
     else if (code === 0) break;
     else throw new Error(`Refused: ${text}`);
   }
-  connection.close();
+  await connection.close();
 }
 
 async function sendByHttp(port: number, noted: Noted): Promise<void> {

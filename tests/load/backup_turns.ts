@@ -81,7 +81,7 @@ try {
     }
   }
 } finally {
-  connection.close();
+  await connection.close();
   await daemon.kill();
   await zone.close();
 }

@@ -100,7 +100,7 @@ async function sendAlways(plan: CrowdPlan, from: string, report: CrowdReport): P
       // After its thousand mails, or when something is wrong with the house: it comes again.
       else isServed = false;
     }
-    connection.close();
+    await connection.close();
     await new Promise((resolve) => setTimeout(resolve, 1000));
   }
 }

@@ -33,7 +33,7 @@ export async function keptClient(run: GoodRun, from: string): Promise<Taken> {
       if (code === 0) break;
     }
   }
-  connection.close();
+  await connection.close();
   return taken;
 }
 
@@ -48,7 +48,7 @@ export async function freshClients(run: GoodRun, from: string[]): Promise<Taken>
       const connection = await LoadConnection.open(run.port, address);
       const { code, text } = await connection.send(run.mails[i % run.mails.length]!, run.recipient);
       const tookMs = performance.now() - start;
-      connection.close();
+      await connection.close();
       if (code === 250) taken.acceptedMs.push(tookMs);
       else taken.refused.push(text);
       await sleep(Math.max(0, 1100 - tookMs));
@@ -79,7 +79,7 @@ export async function steadyClients(run: GoodRun, from: string[], perSecond: num
         if (code === 250) accepted++;
         isOpen = code !== 0 && code !== 421;
       }
-      connection.close();
+      await connection.close();
     }
   }));
   return accepted / ((performance.now() - start) / 1000);

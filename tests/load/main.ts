@@ -70,7 +70,7 @@ async function run(
         if (result.refused === 1) console.error(`First refusal: ${sent.text}`);
       }
     }
-    connection.close();
+    await connection.close();
   };
   await Promise.all(Array.from({ length: connections }, worker));
   result.acceptSeconds = (performance.now() - start) / 1000;

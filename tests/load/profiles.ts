@@ -66,7 +66,8 @@ function streamTo(
     mails: profile.mails,
     seconds: profile.seconds,
     connections: profile.connections,
-    target: { host: "127.0.0.1", port: bench.daemon.smtpPort },
+    target: { host: "127.0.0.1", port: bench.daemon.smtpPort, name: null },
+    tls: "off",
     helo: HELO,
     mail: (index) => {
       const { sender, bytes } = mails[index % mails.length]!;

@@ -1,5 +1,6 @@
 /** The SMTP client of `gomail bench` for loads that are not its own: one kept connection on loopback, mail by mail. */
 
+import { systemClock } from "../../src/base/clock.ts";
 import { type Reply, SmtpClient } from "../../src/cli/bench/smtp_client.ts";
 import type { LoadMail } from "./mails.ts";
 
@@ -26,9 +27,11 @@ export class LoadConnection {
       await SmtpClient.open({
         host: "127.0.0.1",
         port,
+        name: null,
+        tls: "off",
         helo: "load.example",
         replyTimeoutMs: REPLY_TIMEOUT_MS,
-        now: () => performance.now(),
+        clock: systemClock,
         ...(localAddress !== undefined && { localAddress }),
       }),
     );
@@ -41,8 +44,8 @@ export class LoadConnection {
     return { ...sent, answerMs: sent.answerMs ?? 0 };
   }
 
-  close(): void {
-    if (this.#client instanceof SmtpClient) this.#client.close();
+  async close(): Promise<void> {
+    if (this.#client instanceof SmtpClient) await this.#client.close();
   }
 }
 

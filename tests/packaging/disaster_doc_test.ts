@@ -83,7 +83,7 @@ async function sendOne({ host }: Play): Promise<string> {
   const connection = await LoadConnection.open(host.daemon.smtpPort);
   const mail = { sender: "alice@sender.example", bytes: new TextEncoder().encode(MAIL) };
   const { text } = await connection.send(mail, "bob@example.com");
-  connection.close();
+  await connection.close();
   return idOf(text);
 }
 

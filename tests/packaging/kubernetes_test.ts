@@ -10,6 +10,7 @@ import meta from "../../deno.json" with { type: "json" };
 import { makeCertificate } from "../support/certificates.ts";
 import { run } from "../support/program.ts";
 import { test } from "../support/test.ts";
+import { until } from "../support/until.ts";
 import {
   at,
   COMPONENTS,
@@ -23,6 +24,7 @@ import {
   readSources,
   rendered,
   type Resource,
+  RESTORE,
   type Sources,
   type Tree,
 } from "./kubernetes/manifests.ts";
@@ -66,6 +68,40 @@ for (const names of SETS) {
   }
 }
 
+test("Kubernetes, restore: the pod is the same, but waits, serves nobody, and is never ready", () => {
+  for (const names of [[RESTORE], [...COMPONENTS, RESTORE]]) {
+    const cluster = clusterOf(sources, names);
+    const others = Object.entries(RULES).filter(([name]) => name !== "probes ask where the API answers");
+    for (const [name, rule] of others) assertEquals(rule(cluster), [], name);
+    const { command, args, startupProbe, livenessProbe, readinessProbe, ...rest } = containerOf(
+      cluster.resources,
+    );
+    assertEquals([command, args], [["sh", "-c"], ["trap exit TERM; sleep infinity & wait"]]);
+    assertEquals([startupProbe, livenessProbe], [undefined, undefined]);
+    assertEquals(at(readinessProbe, "exec", "command"), ["false"]);
+    assert(!("httpGet" in (readinessProbe as Tree)));
+    const { args: _, startupProbe: _s, livenessProbe: _l, readinessProbe: _r, ...usual } = containerOf(
+      rendered(sources, names.filter((name) => name !== RESTORE)),
+    );
+    assertEquals(rest, usual);
+  }
+});
+
+test("Kubernetes, restore: it ends at once when it is told to", async () => {
+  const [script] = containerOf(rendered(sources, [RESTORE])).args as string[];
+  const child = new Deno.Command("sh", { args: ["-c", script!], stdin: "null" }).spawn();
+  // Until it listens to signals: the shell's child is there.
+  await until(
+    () => Deno.readTextFileSync(`/proc/${child.pid}/task/${child.pid}/children`).trim() !== "",
+    "the pod to wait",
+  );
+  const [sleeping] = Deno.readTextFileSync(`/proc/${child.pid}/task/${child.pid}/children`).trim().split(" ");
+  child.kill("SIGTERM");
+  assertEquals((await child.status).signal, null);
+  // In a container it goes with the first process.
+  Deno.kill(Number(sleeping), "SIGKILL");
+});
+
 test("Kubernetes: the image is of this version, and holds no secret", () => {
   assertEquals(imageRule(clusterOf(sources, []), meta.version), []);
 });
@@ -82,7 +118,7 @@ test("Kubernetes: all files of the folder are read", async () => {
   ];
   assertEquals(found.sort(), [...known, "components"].sort());
   const components = [...Deno.readDirSync(`${FOLDER}components`)].map(({ name }) => name);
-  assertEquals(components.sort(), COMPONENTS);
+  assertEquals(components.sort(), [...COMPONENTS, RESTORE].sort());
 });
 
 test("Kubernetes: every document of a file is read", () => {
@@ -314,7 +350,7 @@ const CHANGES: Readonly<Record<string, readonly Change[]>> = {
     {
       what: "a small volume",
       resources: (r) =>
-        at(list(set(r), "volumeClaimTemplates")[0], "spec", "resources", "requests").storage = "10Gi",
+        at(list(set(r), "volumeClaimTemplates")[0], "spec", "resources", "requests").storage = "20Gi",
       says: /too small/,
     },
     { what: "no bound on what is kept", sources: config(/^retention_bytes.*$/m, ""), says: /too small/ },
@@ -497,6 +533,11 @@ const CHANGES: Readonly<Record<string, readonly Change[]>> = {
       says: /smtp is open/,
     },
     { what: "no mail", resources: (r) => policy(r).ingress.shift(), says: /nobody may call smtp/ },
+    {
+      what: "a cloud's credentials",
+      resources: (r) => policy(r).egress[1].to[1].ipBlock.except.pop(),
+      says: /fd00:ec2::254\/128 is not kept/,
+    },
     { what: "no names", resources: (r) => policy(r).egress.shift(), says: /UDP 53 has no way/ },
     {
       what: "a receiver elsewhere",
@@ -561,12 +602,13 @@ const SCHEMA_CHANGES: readonly Change[] = [
 
 test("Kubernetes: every document fits the schema of its kind, and a changed one does not", async () => {
   const changed = SCHEMA_CHANGES.map(({ names = [], resources }) => clusterOf(sources, names, resources));
-  const sets = [...SETS.map((names) => clusterOf(sources, names)), ...changed].map(documentsOf);
+  const right = [...SETS, [RESTORE]];
+  const sets = [...right.map((names) => clusterOf(sources, names)), ...changed].map(documentsOf);
   const found = await schemaProblems(sets);
   assertEquals(found.length, sets.length);
-  assertEquals(found.slice(0, SETS.length), SETS.map(() => []));
+  assertEquals(found.slice(0, right.length), right.map(() => []));
   for (const [i, { what, says }] of SCHEMA_CHANGES.entries()) {
-    assertMatch(found[SETS.length + i]!.join("\n"), says, `${what}: nobody noticed`);
+    assertMatch(found[right.length + i]!.join("\n"), says, `${what}: nobody noticed`);
   }
 });
 
@@ -675,7 +717,7 @@ test("Kubernetes: README.md's command makes the alerts and recording rules resou
 
 test("Kubernetes: README.md names every component, and the manifests' names", async () => {
   const readme = await Deno.readTextFile(`${FOLDER}README.md`);
-  for (const name of COMPONENTS) assert(readme.includes(`components/${name}`), name);
+  for (const name of [...COMPONENTS, RESTORE]) assert(readme.includes(`components/${name}`), name);
   for (
     const name of ["gomail-secrets", "gomail-client=true", "externalTrafficPolicy", `gomail:${meta.version}`]
   ) {

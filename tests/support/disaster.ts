@@ -86,7 +86,7 @@ export class Load {
   async send(port: number, recipient: string): Promise<void> {
     const connection = await LoadConnection.open(port);
     for (let n = 1; await this.sendOne(connection, recipient, n); n++) await pause();
-    connection.close();
+    await connection.close();
   }
 
   /** False when the connection broke. */

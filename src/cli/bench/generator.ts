@@ -88,7 +88,7 @@ export async function generate(schedule: Schedule, deps: GeneratorDeps): Promise
         }
       }
     }
-    client?.close();
+    await client?.close();
   };
   await Promise.all(first.map(worker));
   patience.abort();
@@ -100,7 +100,7 @@ async function connect({ clock, open, measurement }: GeneratorDeps): Promise<Smt
   const startedAt = clock.monotonic();
   const client = await open();
   if (client instanceof SmtpClient) {
-    measurement.connect.record(clock.monotonic() - startedAt);
+    measurement.connected(clock.monotonic() - startedAt, client.tls);
     return client;
   }
   const text = `(at connect) ${client.text}`;

@@ -7,7 +7,7 @@ import { printable } from "../../base/printable.ts";
 import type { Histogram } from "./histogram.ts";
 import { escapeHtml, type Plot, plotSvg } from "./plots.ts";
 import { latencies, notSent, perSecond, type StreamResult } from "./result.ts";
-import { milliseconds } from "./text.ts";
+import { connectionsText, milliseconds } from "./text.ts";
 import { seenText, type Verdict, wordOf } from "./verdicts.ts";
 
 export interface Report {
@@ -135,6 +135,7 @@ function streamPart(result: StreamResult): string {
     ...[p50, p90, p95, p99, p99_9, max].map(milliseconds),
   ]);
   const fates: [string, string][] = [
+    ["connections", connectionsText(measurement)],
     ["mails due", String(measurement.planned)],
     ["accepted", `${accepted} (${perSecond(result).toFixed(1)}/s)`],
     ["deferred", String(deferred)],

@@ -48,6 +48,8 @@ export class Measurement {
   /** What was said to mails that were not accepted, and how often. */
   readonly replies = new Map<string, number>();
   readonly windows: Window[] = [];
+  /** Connections that were opened, by protocol and cipher; null is in the clear. */
+  readonly connections = new Map<string | null, number>();
   /** Connections that had to be opened again. */
   reconnects = 0;
   /** Accepted mails that are followed and have not arrived: id -> when it was due. */
@@ -65,6 +67,11 @@ export class Measurement {
 
   get answered(): number {
     return Object.values(this.endings).reduce((sum, count) => sum + count, 0);
+  }
+
+  connected(tookMs: number, tls: string | null): void {
+    this.connect.record(tookMs);
+    this.connections.set(tls, (this.connections.get(tls) ?? 0) + 1);
   }
 
   /** Null: whether it gets to the receiver is nobody's to know. */

@@ -6,6 +6,7 @@ import { type Flag, type GivenFlags, isOn, numberOf, UsageError, valueOf } from 
 import { CONTROL_FLAG, JSON_FLAG } from "../context.ts";
 import { DEFAULT_SENDER } from "./mails.ts";
 import { type Profile, PROFILE_NAMES, profileOf, PROFILES, shortened } from "./profiles.ts";
+import { TLS_WISHES, type TlsWish } from "./tls_wish.ts";
 
 export const BENCH_FLAGS: readonly Flag[] = [
   { name: "to", kind: "value", placeholder: "ADDRESS", summary: "whom all mails go to, at a domain of ours" },
@@ -22,6 +23,13 @@ export const BENCH_FLAGS: readonly Flag[] = [
   { name: "connections", kind: "value", placeholder: "N", summary: "kept SMTP connections (default 5)" },
   { name: "size", kind: "value", placeholder: "S", summary: "of each mail (default 4KB)" },
   { name: "from", kind: "value", placeholder: "ADDRESS", summary: `the sender (default ${DEFAULT_SENDER})` },
+  {
+    name: "tls",
+    kind: "value",
+    placeholder: "MODE",
+    words: TLS_WISHES,
+    summary: "STARTTLS: auto where it is offered (the default), require, verify the certificate as well, off",
+  },
   { name: "report", kind: "value", placeholder: "FILE", summary: "writes an HTML report with plots" },
   { name: "force", kind: "switch", summary: "the report may replace a file" },
   {
@@ -34,6 +42,7 @@ export const BENCH_FLAGS: readonly Flag[] = [
 ];
 
 export interface BenchPlan {
+  tls: TlsWish;
   profile: Profile;
   /** It has targets, and a name that means something. */
   isProfile: boolean;
@@ -72,6 +81,12 @@ function sizeOf(text: string | undefined): number {
     throw new UsageError("--size must be up to 100MB, such as 4KB");
   }
   return bytes;
+}
+
+function tlsOf(text: string): TlsWish {
+  const wish = TLS_WISHES.find((one) => one === text);
+  if (wish === undefined) throw new UsageError(`--tls must be one of: ${TLS_WISHES.join(", ")}`);
+  return wish;
 }
 
 function mailboxOf(name: string, text: string): string {
@@ -126,6 +141,7 @@ export function benchPlan(flags: GivenFlags): BenchPlan {
   }
   const to = valueOf(flags, "to");
   return {
+    tls: tlsOf(valueOf(flags, "tls") ?? "auto"),
     // Never more connections than mails.
     profile: { ...timed, connections: Math.min(connections, timed.mails) },
     isProfile: name !== undefined,

@@ -19,6 +19,7 @@ export function asJson(
       ...measurement.endings,
       not_sent: notSent(result),
     },
+    connections: [...measurement.connections].map(([tls, count]) => ({ tls, count })),
     accepted_per_second: perSecond(result),
     latency_ms: {
       generator_delay: latencyOf(measurement.late),

@@ -28,6 +28,7 @@ import { SmtpClient } from "./smtp_client.ts";
 import { runStream } from "./stream.ts";
 import { doubts, ownTarget, resolveTarget, type Target } from "./target.ts";
 import { resultText } from "./text.ts";
+import { TLS_TEXTS, WITHOUT_TLS } from "./tls_wish.ts";
 import { judge, type Verdict } from "./verdicts.ts";
 import { QueueWhereabouts } from "./whereabouts.ts";
 
@@ -78,6 +79,11 @@ async function prepare(invocation: Invocation): Promise<Prepared> {
     throw new UsageError("to whom? name --to ADDRESS: no configuration names a domain of ours");
   }
   const target = await resolveTarget(targetText);
+  if (plan.tls === "verify" && target.name === null) {
+    throw new UsageError(
+      "--tls verify needs a host's name, which its certificate is for, and not an address",
+    );
+  }
   const domain = to.slice(to.lastIndexOf("@") + 1);
   const against = doubts(target, domain, await ourDomains(invocation, config));
   const runId = newId().toLowerCase();
@@ -91,18 +97,20 @@ async function prepare(invocation: Invocation): Promise<Prepared> {
 
 /** Asks for one address and sends nothing: a wrong one would be a thousand refusals, and each may count for a ban. */
 async function preflight({ plan, target, to }: Prepared): Promise<void> {
+  const { tls } = plan;
   const client = await SmtpClient.open({
-    host: target.host,
-    port: target.port,
+    ...target,
+    tls,
     helo: HELO,
     replyTimeoutMs: PREFLIGHT_TIMEOUT_MS,
-    now: () => systemClock.monotonic(),
+    clock: systemClock,
   });
   if (!(client instanceof SmtpClient)) {
-    throw new CommandError(`Cannot send to ${printable(target.shown)}: ${printable(client.text)}`);
+    const remedy = client.isTls && tls !== "off" ? ` (${WITHOUT_TLS[tls]})` : "";
+    throw new CommandError(`Cannot send to ${printable(target.shown)}: ${printable(client.text)}${remedy}`);
   }
   const reply = await client.ask(plan.from, to);
-  client.close();
+  await client.close();
   if (reply.code !== 250) {
     throw new CommandError(`Cannot send to ${printable(to)}: the server said ${printable(reply.text)}`);
   }
@@ -136,7 +144,8 @@ async function send(invocation: Invocation, prepared: Prepared): Promise<StreamR
     const result = await runStream({
       ...profile,
       name: "",
-      target: { host: target.host, port: target.port },
+      target,
+      tls: plan.tls,
       helo: HELO,
       mail: benchMails({ from, to, sizeBytes: profile.sizeBytes, runId }),
       source: whereabouts,
@@ -171,6 +180,7 @@ function facts(prepared: Prepared): [string, string][] {
     ["load", planText(plan.profile)],
     ["target", `${target.shown} (${target.host}, port ${target.port})`],
     ["recipient", to],
+    ["STARTTLS", TLS_TEXTS[plan.tls]],
     ["run", runId],
     ["when", new Date(systemClock.now()).toISOString()],
     [

@@ -1,14 +1,29 @@
 /**
  * A lean SMTP client for load (RFC 5321): one kept connection, the envelope pipelined as Postfix does it (RFC 2920),
  * and the moment of the final dot noted. Nothing throws: what a server says, or that it says nothing, is the result.
+ * How a connection begins, STARTTLS included (RFC 3207), is what outgoing mail does (delivery/smtp), but for one
+ * thing: a handshake that fails is told and not gone round in the clear, since that would measure something else.
  */
 
-import net from "node:net";
+import type { Clock } from "../../base/clock.ts";
+import { SMTP_LIMITS } from "../../delivery/smtp/limits.ts";
+import { openSession, type TlsMode } from "../../delivery/smtp/open.ts";
+import { replyText } from "../../delivery/smtp/reply.ts";
+import type { Session } from "../../delivery/smtp/session.ts";
+import { Transcript } from "../../delivery/smtp/transcript.ts";
+import { WireError } from "../../delivery/smtp/wire.ts";
+import type { TlsWish } from "./tls_wish.ts";
 
 export interface Reply {
   /** 0: there was none, and the text says why. */
   code: number;
   text: string;
+}
+
+/** There is no connection to send over. */
+export interface NotOpened extends Reply {
+  /** It is TLS that was not to be had. */
+  isTls: boolean;
 }
 
 export interface Sent extends Reply {
@@ -23,61 +38,87 @@ export interface OutgoingMail {
   parts: readonly Uint8Array[];
 }
 
-export interface ClientOptions {
+export interface ClientTarget {
+  /** An address. */
   host: string;
   port: number;
+  /** What the address was found by, for the certificate; null where it was named itself. */
+  name: string | null;
+}
+
+export interface ClientOptions extends ClientTarget {
+  tls: TlsWish;
   helo: string;
   /** How long one reply may take. */
   replyTimeoutMs: number;
   localAddress?: string;
-  now(): number;
+  /** Authorities to trust instead of the system's, PEM. */
+  ca?: string[];
+  clock: Clock;
 }
 
-const REPLY = /^(?:\d{3}-[^\n]*\n)*\d{3}(?: [^\n]*)?\n/;
-/** RFC 5321 4.5.3.1.5 allows 512 bytes a line; no reply needs so many of them. */
-const BUFFER_CHARS_MAX = 65_536;
-const REPLIES_MAX = 16;
-/** More than a socket's buffers hold: then the last byte has not left when write() returns. */
-const LARGE_BYTES = 1 << 20;
+const MODES: Record<TlsWish, TlsMode> = {
+  auto: "opportunistic",
+  require: "opportunistic",
+  verify: "verified",
+  off: "off",
+};
 const DOT = new TextEncoder().encode(".\r\n");
+const NO_TLS: NotOpened = { code: 0, text: "the server does not offer TLS", isTls: true };
 
 export class SmtpClient {
-  readonly #socket: net.Socket;
-  readonly #options: ClientOptions;
-  #buffer = "";
-  readonly #replies: string[] = [];
-  #waiting: ((reply: Reply) => void) | null = null;
-  #failure: string | null = null;
+  readonly #session: Session;
+  readonly #clock: Clock;
+  readonly #replyTimeoutMs: number;
 
-  private constructor(options: ClientOptions) {
-    const { host, port, localAddress } = options;
-    this.#options = options;
-    this.#socket = net.connect({ host, port, ...(localAddress && { localAddress }) });
-    this.#socket.setNoDelay(true);
-    const decoder = new TextDecoder();
-    this.#socket.on("data", (data: Uint8Array) => this.#take(decoder.decode(data, { stream: true })));
-    this.#socket.on("error", (error: Error) => this.#fail(`connection lost: ${error.message}`));
-    this.#socket.on("close", () => this.#fail("connection closed"));
+  private constructor(session: Session, { clock, replyTimeoutMs }: ClientOptions) {
+    this.#session = session;
+    this.#clock = clock;
+    this.#replyTimeoutMs = replyTimeoutMs;
   }
 
-  /** A connection past its greeting and EHLO, or the reply that there was instead. */
-  static async open(options: ClientOptions): Promise<SmtpClient | Reply> {
-    const client = new SmtpClient(options);
-    const greeting = await client.#reply();
-    const hello = greeting.code === 220 ? await client.#command(`EHLO ${options.helo}`) : greeting;
-    if (hello.code === 250) return client;
-    client.destroy();
-    return hello;
+  /** A connection past its greeting, EHLO and STARTTLS, or what there was instead. */
+  static async open(options: ClientOptions): Promise<SmtpClient | NotOpened> {
+    const { host, port, name, tls, helo, replyTimeoutMs, localAddress, ca, clock } = options;
+    const waits = { connectMs: replyTimeoutMs, greetingMs: replyTimeoutMs, helloMs: replyTimeoutMs };
+    const opened = await openSession({
+      peer: { host: name ?? host, address: host, port },
+      helo,
+      tls: MODES[tls],
+      literal: name === null,
+      localAddress,
+      ca,
+      clock,
+      limits: { ...SMTP_LIMITS, ...waits, handshakeMs: replyTimeoutMs },
+      transcript: new Transcript(),
+      signal: new AbortController().signal,
+    });
+    if (opened.kind === "open") {
+      const client = new SmtpClient(opened.session, options);
+      if (tls !== "require" || client.tls !== null) return client;
+      await client.close();
+      return NO_TLS;
+    }
+    if (opened.kind === "refused") {
+      return { code: opened.reply.code, text: replyText(opened.reply), isTls: false };
+    }
+    const isTls = opened.stage === "tls";
+    return { code: 0, text: `${isTls ? "STARTTLS: " : ""}${opened.error.message}`, isTls };
+  }
+
+  /** Protocol and cipher; null in the clear. */
+  get tls(): string | null {
+    return this.#session.wire.tls;
   }
 
   /** No mail can be sent over it any more. */
   get isBroken(): boolean {
-    return this.#failure !== null;
+    return this.#session.wire.failed;
   }
 
   async send(mail: OutgoingMail): Promise<Sent> {
     const { sender, recipient, parts } = mail;
-    this.#socket.write(`MAIL FROM:<${sender}>\r\nRCPT TO:<${recipient}>\r\nDATA\r\n`);
+    await this.#say([`MAIL FROM:<${sender}>`, `RCPT TO:<${recipient}>`, "DATA"]);
     let refusal: Reply | null = null;
     for (const wanted of [250, 250, 354]) {
       const reply = await this.#reply();
@@ -92,13 +133,13 @@ export class SmtpClient {
       else if (!this.isBroken) await this.#command("RSET");
       return { ...refusal, answerMs: null };
     }
-    for (const part of parts) this.#socket.write(part);
-    const bytes = parts.reduce((sum, part) => sum + part.length, 0);
-    if (!this.#socket.write(DOT) && bytes > LARGE_BYTES) await this.#drained();
-    const dotAt = this.#options.now();
+    // Each is waited for until the system has it, so that the dot's moment is the last byte's.
+    for (const part of parts) await this.#write(part);
+    await this.#write(DOT);
+    const dotAt = this.#clock.monotonic();
     const reply = await this.#reply();
     if (reply.code === 421) this.destroy();
-    return { ...reply, answerMs: reply.code === 0 ? null : this.#options.now() - dotAt };
+    return { ...reply, answerMs: reply.code === 0 ? null : this.#clock.monotonic() - dotAt };
   }
 
   /** Whether mail would be taken, without any: MAIL, RCPT, RSET. The reply to the first that is refused, or to RCPT. */
@@ -110,70 +151,44 @@ export class SmtpClient {
     return rcpt;
   }
 
-  /** Says goodbye; the server may be slow to, and is not waited for. */
-  close(): void {
-    this.#failure ??= "connection closed";
-    this.#socket.end("QUIT\r\n");
-    this.#socket.destroySoon();
+  /** Says goodbye; a server that is slow to is not waited for long. */
+  async close(): Promise<void> {
+    await this.#session.quit();
   }
 
   destroy(): void {
-    this.#fail("connection closed");
-    this.#socket.destroy();
+    this.#session.wire.fail(new WireError("lost", "connection closed"));
   }
 
-  #command(line: string): Promise<Reply> {
-    this.#socket.write(`${line}\r\n`);
-    return this.#reply();
+  async #command(line: string): Promise<Reply> {
+    await this.#say([line]);
+    return await this.#reply();
   }
 
-  #drained(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#socket.once("drain", resolve);
-      this.#socket.once("close", () => resolve());
-    });
+  #say(lines: readonly string[]): Promise<void> {
+    return toldByReply(this.#session.wire.send(lines, this.#replyTimeoutMs));
   }
 
-  #fail(reason: string): void {
-    this.#failure ??= reason;
-    this.#waiting?.({ code: 0, text: this.#failure });
-    this.#waiting = null;
+  #write(bytes: Uint8Array): Promise<void> {
+    return toldByReply(this.#session.wire.write(bytes, this.#replyTimeoutMs));
   }
 
-  #take(text: string): void {
-    this.#buffer += text;
-    for (;;) {
-      const match = REPLY.exec(this.#buffer);
-      if (!match) break;
-      this.#buffer = this.#buffer.slice(match[0].length);
-      const reply = match[0].trimEnd();
-      if (this.#waiting) {
-        const waiting = this.#waiting;
-        this.#waiting = null;
-        waiting(replyOf(reply));
-      } else if (this.#replies.push(reply) > REPLIES_MAX) this.destroy();
+  async #reply(): Promise<Reply> {
+    try {
+      const reply = await this.#session.wire.reply(this.#replyTimeoutMs);
+      return { code: reply.code, text: replyText(reply) };
+    } catch (error) {
+      if (!(error instanceof WireError)) throw error;
+      return { code: 0, text: error.message };
     }
-    if (this.#buffer.length > BUFFER_CHARS_MAX) this.destroy();
-  }
-
-  #reply(): Promise<Reply> {
-    const ready = this.#replies.shift();
-    if (ready !== undefined) return Promise.resolve(replyOf(ready));
-    if (this.#failure !== null) return Promise.resolve({ code: 0, text: this.#failure });
-    return new Promise((resolve) => {
-      const seconds = this.#options.replyTimeoutMs / 1000;
-      const timer = setTimeout(() => {
-        this.#fail(`no answer within ${seconds} s`);
-        this.#socket.destroy();
-      }, this.#options.replyTimeoutMs);
-      this.#waiting = (reply) => {
-        clearTimeout(timer);
-        resolve(reply);
-      };
-    });
   }
 }
 
-function replyOf(text: string): Reply {
-  return { code: Number(text.slice(0, 3)), text };
+/** A connection that is no more: the reply that is waited for next says so. */
+async function toldByReply(written: Promise<void>): Promise<void> {
+  try {
+    await written;
+  } catch (error) {
+    if (!(error instanceof WireError)) throw error;
+  }
 }

@@ -4,13 +4,15 @@ import type { Clock } from "../../base/clock.ts";
 import { generate, type Schedule } from "./generator.ts";
 import { Measurement } from "./measurement.ts";
 import type { Resources, StreamResult } from "./result.ts";
-import { type OutgoingMail, SmtpClient } from "./smtp_client.ts";
+import { type ClientTarget, type OutgoingMail, SmtpClient } from "./smtp_client.ts";
+import type { TlsWish } from "./tls_wish.ts";
 import { Follower, type WhereaboutsSource } from "./whereabouts.ts";
 
 export interface StreamPlan extends Schedule {
   /** Empty where there is only one. */
   name: string;
-  target: { host: string; port: number };
+  target: ClientTarget;
+  tls: TlsWish;
   helo: string;
   mail(index: number): OutgoingMail;
   /** Null: nobody can say when a mail is at the receiver. */
@@ -39,9 +41,10 @@ export async function runStream(plan: StreamPlan, deps: StreamDeps): Promise<Str
   const open = () =>
     SmtpClient.open({
       ...plan.target,
+      tls: plan.tls,
       helo: plan.helo,
       replyTimeoutMs: REPLY_TIMEOUT_MS,
-      now: () => clock.monotonic(),
+      clock,
     });
   const stopped = await generate(plan, { clock, open, mail: plan.mail, measurement, signal });
   const remaining = await follower?.finish(plan.waitMs, signal) ?? null;

@@ -9,13 +9,12 @@ import { printable } from "../../base/printable.ts";
 import type { Config } from "../../config/schema.ts";
 import { parseListen } from "../../config/notation.ts";
 import { CommandError, UsageError } from "../command.ts";
+import type { ClientTarget } from "./smtp_client.ts";
 
-export interface Target {
+/** Looked up once: what is checked is what is connected to. */
+export interface Target extends ClientTarget {
   /** As it was written. */
   shown: string;
-  /** What is connected to: an address, looked up once. */
-  host: string;
-  port: number;
   isPublic: boolean;
 }
 
@@ -46,7 +45,7 @@ export function ownTarget(config: Pick<Config, "smtp_listen">): string | null {
 export async function resolveTarget(text: string): Promise<Target> {
   const { host, port } = hostAndPort(text);
   const literal = parseAddress(host);
-  if (literal) return { shown: text, host: literal.text, port, isPublic: isPublic(literal) };
+  if (literal) return { shown: text, host: literal.text, port, name: null, isPublic: isPublic(literal) };
   let addresses: string[];
   try {
     addresses = (await lookup(host, { all: true })).map(({ address }) => address);
@@ -57,7 +56,7 @@ export async function resolveTarget(text: string): Promise<Target> {
   // Of several the one that is tried is the one that is checked.
   const chosen = addresses[0];
   if (chosen === undefined) throw new CommandError(`Cannot find ${printable(host)}: it has no address`);
-  return { shown: text, host: chosen, port, isPublic: isPublic(chosen) };
+  return { shown: text, host: chosen, port, name: host, isPublic: isPublic(chosen) };
 }
 
 /** In words, what needs a `--yes`. `ours`: the domains that are known to be ours, or null where none could be read. */

@@ -2,6 +2,7 @@
 
 import { printable } from "../../base/printable.ts";
 import { table } from "../format.ts";
+import type { Measurement } from "./measurement.ts";
 import { latencies, type Latency, notSent, perSecond, type StreamResult } from "./result.ts";
 import { seenText, type Verdict, wordOf } from "./verdicts.ts";
 
@@ -23,10 +24,19 @@ function latencyTable(rows: readonly [string, Latency][]): string {
   ]);
 }
 
+/** `5 by TLSv1.3 TLS_AES_256_GCM_SHA384`; of each kind, where there are several. */
+export function connectionsText({ connections }: Measurement): string {
+  const kinds = [...connections].map(([tls, count]) =>
+    `${count} ${tls === null ? "in the clear" : `by ${tls}`}`
+  );
+  return kinds.length > 0 ? kinds.join(", ") : "none";
+}
+
 function fateLines(result: StreamResult): string {
   const { measurement, remaining, notMeasured, stopped } = result;
   const { accepted, deferred, refused, failed } = measurement.endings;
   const lines = [
+    `connections: ${connectionsText(measurement)}`,
     `${measurement.planned} mails due: ${accepted} accepted, ${deferred} deferred, ${refused} refused, ` +
     `${failed} failed, ${notSent(result)} not sent; ${perSecond(result).toFixed(1)} accepted/s`,
   ];

@@ -81,7 +81,7 @@ export function completionWords(commands: readonly Command[]): Words {
       words: command.name.split(" "),
       summary: command.summary,
       flags: command.flags.map((flag) =>
-        flagWords(flag, valuesOfKey(flag.name.replaceAll("-", "_"), new Map()))
+        flagWords(flag, flag.words ?? valuesOfKey(flag.name.replaceAll("-", "_"), new Map()))
       ),
       takesConfig: command.takesConfig ?? false,
       args: command.argWords ?? [],

@@ -20,23 +20,17 @@ function ageText(ms: number): string {
 
 export const backupCheck: Check = {
   name: "backup",
-  async run({ config, clock }, say) {
+  async run({ config, clock, upkeep }, say) {
     const seen = await Deno.stat(`${config.data_dir}/${LAST_BACKUP}`).catch((error) => error);
     if (seen instanceof Deno.errors.PermissionDenied) {
       const summary = `Cannot look for the last backup in ${printable(config.data_dir)}: permission denied`;
-      return say.skipped("age", summary, "`sudo gomail doctor`");
+      return say.skipped("age", summary, upkeep.lookAsOwner);
     }
     const at = await lastBackupAt(config.data_dir);
-    if (at === 0) {
-      const remedy = "`systemctl status gomail-backup.timer` shows whether one is made each night; " +
-        "`sudo -u gomail gomail backup create` makes one now";
-      return say.notice("age", "there is no backup of this store", remedy);
-    }
+    if (at === 0) return say.notice("age", "there is no backup of this store", upkeep.noBackup);
     const age = clock.now() - at;
     const summary = `the last backup is ${ageText(age)} old`;
     if (age <= OLD_MS) return say.ok("age", summary);
-    const remedy = "`systemctl status gomail-backup.timer gomail-backup.service` and " +
-      "`journalctl -u gomail-backup` show why; `sudo systemctl start gomail-backup` makes one now";
-    say.problem("age", summary, remedy);
+    say.problem("age", summary, upkeep.oldBackup);
   },
 };

@@ -7,6 +7,7 @@
 import { X509Certificate } from "node:crypto";
 import type { Check, Say, Subject } from "./check.ts";
 import { CERTIFICATE_KEYS, oneLine } from "./config.ts";
+import type { Upkeep } from "./upkeep.ts";
 
 const DAY_MS = 86_400_000;
 const EXPIRY_DAYS_MIN = 14;
@@ -16,7 +17,8 @@ const PEM_BYTES_MAX = 2 ** 20;
 /** A chain is three or four long. */
 const CHAIN_MAX = 16;
 
-const RENEW = "renew it (`certbot renew`), then `systemctl reload gomail`";
+/** GoMail looks for a new one by itself as well, though not at once. */
+const renewal = ({ renew, reload }: Upkeep) => `${renew}, then ${reload}`;
 
 /** Every certificate of the file, the server's own first. */
 function readChain(pem: string): X509Certificate[] {
@@ -30,12 +32,11 @@ function covers(pattern: string, name: string): boolean {
   return wanted === given || (wanted.startsWith("*.") && wanted.slice(1) === given.slice(given.indexOf(".")));
 }
 
-function checkName(leaf: X509Certificate, name: string, say: Say): void {
+function checkName(leaf: X509Certificate, { hostname: name, upkeep }: Subject, say: Say): void {
   const names = (leaf.subjectAltName ?? "").split(", ").filter((entry) => entry.startsWith("DNS:"))
     .map((entry) => entry.slice(4));
   if (names.some((pattern) => covers(pattern, name))) return say.ok("name", `it is for ${name}`);
-  const remedy =
-    `get one for it (\`certbot certonly -d ${name}\`), or set mail_hostname to a name that it has`;
+  const remedy = `get one for it (${upkeep.certify(name)}), or set mail_hostname to a name that it has`;
   say.problem(
     "name",
     `it is for ${names.join(", ") || "no name"}, and not for mail_hostname ${name}`,
@@ -43,22 +44,27 @@ function checkName(leaf: X509Certificate, name: string, say: Say): void {
   );
 }
 
-function checkDates(leaf: X509Certificate, nowMs: number, say: Say): void {
+function checkDates(leaf: X509Certificate, nowMs: number, upkeep: Upkeep, say: Say): void {
   const [from, to] = [Date.parse(leaf.validFrom), Date.parse(leaf.validTo)];
   const days = Math.floor((to - nowMs) / DAY_MS);
   const isLate = to - nowMs < Math.min(EXPIRY_DAYS_MIN * DAY_MS, (to - from) * EXPIRY_SHARE_MIN);
   const until = new Date(to).toISOString().slice(0, 10);
-  if (nowMs > to) say.problem("dates", `it expired on ${until}`, RENEW);
+  if (nowMs > to) say.problem("dates", `it expired on ${until}`, renewal(upkeep));
   else if (nowMs < from) {
-    const remedy =
-      "`timedatectl` shows whether the clock is right; if it is, use the certificate from before";
+    const remedy = `is the clock right? ${upkeep.clock}; if it is, use the certificate from before`;
     say.problem("dates", `it is not valid before ${new Date(from).toISOString()}`, remedy);
-  } else if (isLate) say.problem("dates", `it expires in ${days} days, on ${until}`, RENEW);
+  } else if (isLate) say.problem("dates", `it expires in ${days} days, on ${until}`, renewal(upkeep));
   else say.ok("dates", `it is valid until ${until}`);
 }
 
 /** Each has to be signed by the next one in the file, and none that others verify by may be over. */
-function checkChain(chain: readonly X509Certificate[], path: string, nowMs: number, say: Say): void {
+function checkChain(
+  chain: readonly X509Certificate[],
+  path: string,
+  nowMs: number,
+  { hostname: name, upkeep }: Subject,
+  say: Say,
+): void {
   const broken = chain.findIndex((certificate, i) => {
     const next = chain[i + 1];
     return next !== undefined && !(certificate.checkIssued(next) && certificate.verify(next.publicKey));
@@ -68,7 +74,11 @@ function checkChain(chain: readonly X509Certificate[], path: string, nowMs: numb
   const over = chain.findIndex(({ validTo }, i) => i > 0 && Date.parse(validTo) < nowMs);
   if (over >= 0) {
     const ended = new Date(chain[over]!.validTo).toISOString().slice(0, 10);
-    say.problem("chain", `in ${path} certificate ${over + 1}, of an issuer, expired on ${ended}`, RENEW);
+    say.problem(
+      "chain",
+      `in ${path} certificate ${over + 1}, of an issuer, expired on ${ended}`,
+      renewal(upkeep),
+    );
   }
   if (broken >= 0) {
     say.problem("chain", `in ${path} certificate ${broken + 1} is not signed by the one after it`, remedy);
@@ -76,7 +86,7 @@ function checkChain(chain: readonly X509Certificate[], path: string, nowMs: numb
     say.notice(
       "chain",
       "it is self-signed: senders that check certificates will not deliver",
-      "get one: `certbot certonly`",
+      `get one (${upkeep.certify(name)})`,
     );
   } else if (chain.length === 1) {
     say.notice("chain", `${path} holds no chain: strict senders can't verify it`, remedy);
@@ -91,21 +101,22 @@ function knownProblems({ loaded }: Subject) {
 export const certificateCheck: Check = {
   name: "certificate",
   async run(subject, say) {
-    const { config, configFile, invocation, hostname: name } = subject;
+    const { config, configFile, invocation, hostname: name, upkeep } = subject;
     if (!config.tls_enabled) return say.skipped("files", "tls_enabled is false: mail comes unencrypted");
     const known = knownProblems(subject);
     for (const problem of known) say.problem("files", oneLine(problem), problem.remedy);
     if (known.length > 0) return;
     const path = config.tls_cert_file;
     if (path === undefined) {
-      const remedy =
-        `\`certbot certonly -d ${name}\`, then set tls_cert_file and tls_key_file in ${configFile}`;
+      const remedy = `get one (${
+        upkeep.certify(name)
+      }), then set tls_cert_file and tls_key_file in ${configFile}`;
       return say.notice("files", "none is configured: a self-signed one is used", remedy);
     }
     const chain = readChain(new TextDecoder().decode(invocation.io.readFile(path, PEM_BYTES_MAX)));
     const nowMs = invocation.io.now();
-    checkDates(chain[0]!, nowMs, say);
-    checkName(chain[0]!, name, say);
-    checkChain(chain, path, nowMs, say);
+    checkDates(chain[0]!, nowMs, upkeep, say);
+    checkName(chain[0]!, subject, say);
+    checkChain(chain, path, nowMs, subject, say);
   },
 };

@@ -15,6 +15,7 @@ import type { Config } from "../../config/schema.ts";
 import type { Invocation } from "../command.ts";
 import type { DaemonAnswer } from "./health.ts";
 import type { ReceiverAnswer } from "./samples.ts";
+import type { Upkeep } from "./upkeep.ts";
 
 export interface RunLimits {
   /** Of one check. */
@@ -64,6 +65,8 @@ export interface Subject {
   /** Our name in greeting and HELO. */
   hostname: string;
   wishes: Wishes;
+  /** What is typed to look after this host. */
+  upkeep: Upkeep;
   clock: Clock;
   resolver: Resolver;
   /** Asked once for all checks; never rejects. */

@@ -9,14 +9,13 @@
 import { messageOf } from "../../base/errors.ts";
 import { ASK_MS_MAX, type Check, type Say, type Subject } from "./check.ts";
 import { askTime } from "./sntp.ts";
+import type { Upkeep } from "./upkeep.ts";
 
 const TIMESYNC_MARK = "/run/systemd/timesync/synchronized";
 /** TOLERANCE_SECONDS of the signatures. */
 const WRONG_MS = 5 * 60_000;
 /** A Date has whole seconds, and the answer takes a few. */
 const OFF_MS = 30_000;
-const REMEDY =
-  "`timedatectl set-ntp true` keeps it right; `timedatectl timesync-status` shows how far it is off";
 
 function ago(ms: number): string {
   const seconds = Math.round(Math.abs(ms) / 1000);
@@ -25,18 +24,18 @@ function ago(ms: number): string {
 }
 
 /** `differenceMs` is their clock less ours. */
-function judge(differenceMs: number, by: string, say: Say): void {
+function judge(differenceMs: number, by: string, { keepClock }: Upkeep, say: Say): void {
   const summary = `by ${by} the clock is ${ago(differenceMs)} ${differenceMs > 0 ? "slow" : "fast"}`;
   const off = Math.abs(differenceMs);
   if (off > WRONG_MS) {
-    say.problem("difference", `${summary}: signatures of mail and webhooks are refused for that`, REMEDY);
-  } else if (off > OFF_MS) say.notice("difference", summary, REMEDY);
+    say.problem("difference", `${summary}: signatures of mail and webhooks are refused for that`, keepClock);
+  } else if (off > OFF_MS) say.notice("difference", summary, keepClock);
   else say.ok("difference", `${by} has the same time`);
 }
 
-async function askServer({ resolver, clock }: Subject, server: string, say: Say): Promise<void> {
+async function askServer({ resolver, clock, upkeep }: Subject, server: string, say: Say): Promise<void> {
   try {
-    judge(await askTime(server, { resolver, clock, timeoutMs: ASK_MS_MAX }), server, say);
+    judge(await askTime(server, { resolver, clock, timeoutMs: ASK_MS_MAX }), server, upkeep, say);
   } catch (error) {
     say.unknown(
       "difference",
@@ -54,15 +53,15 @@ async function isKept(): Promise<boolean> {
 export const clockCheck: Check = {
   name: "clock",
   async run(subject, say) {
-    const { wishes, receivers } = subject;
+    const { wishes, receivers, upkeep } = subject;
     const kept = await isKept();
     if (kept) say.ok("kept", "systemd-timesyncd keeps the clock");
     if (wishes.ntp !== null) return await askServer(subject, wishes.ntp, say);
     const { items } = await receivers();
     const judged = items?.find(({ clockDifferenceMs }) => clockDifferenceMs !== null);
-    if (judged) judge(judged.clockDifferenceMs!, judged.url, say);
+    if (judged) judge(judged.clockDifferenceMs!, judged.url, upkeep, say);
     else if (!kept) {
-      const remedy = "`timedatectl` shows it; `gomail doctor --ntp SERVER` asks a time server";
+      const remedy = `${upkeep.clock}; \`gomail doctor --ntp SERVER\` asks a time server`;
       say.skipped("difference", "there is nothing to compare the clock with", remedy);
     }
   },

@@ -3,18 +3,19 @@
 import { VERSION } from "../../base/version.ts";
 import type { Check } from "./check.ts";
 import { remedyFor } from "./health.ts";
+import type { Upkeep } from "./upkeep.ts";
 
 /** What to type, by the name of the check in /health. */
-const REMEDIES: Record<string, string> = {
-  store: "`journalctl -u gomail -n 50` says why",
+const remediesOf = ({ log, nameServers, restart, start }: Upkeep): Record<string, string> => ({
+  store: `${log} says why`,
   disk: "`df -h` shows the disk of data_dir: make room there",
-  control: "`systemctl restart gomail`",
-  smtp: "the ports and certificate checks say what to do; `journalctl -u gomail -n 50`",
-  dns: "`resolvectl status` shows the name servers; name others in dns_servers",
+  control: restart,
+  smtp: `the ports and certificate checks say what to do, and ${log}`,
+  dns: `${nameServers}; name others in dns_servers`,
   delivery: "`gomail queue list --state pending` shows the receivers' answers",
   outbound: "the port25 check says whether outbound_smarthost answers; `gomail queue list --carrier smtp`",
-  lifecycle: "`systemctl start gomail`, once it has stopped",
-};
+  lifecycle: `${start}, once it has stopped`,
+});
 
 function duration(seconds: number): string {
   if (seconds < 120) return `${Math.round(seconds)} s`;
@@ -25,27 +26,25 @@ function duration(seconds: number): string {
 export const daemonCheck: Check = {
   name: "daemon",
   async run(subject, say) {
+    const { upkeep } = subject;
     const answer = await subject.daemon;
     if (answer.health === null && !answer.isAsked) {
-      return say.unknown("answers", answer.reason, remedyFor(answer));
+      return say.unknown("answers", answer.reason, remedyFor(answer, upkeep));
     }
     if (answer.health === null) {
-      return say.problem(
-        "answers",
-        answer.reason,
-        "`systemctl start gomail`; `journalctl -u gomail -n 50` says why it ended",
-      );
+      return say.problem("answers", answer.reason, `${upkeep.start}; ${upkeep.log} says why it ended`);
     }
     const { version, uptime, checks } = answer.health;
     say.ok("answers", `gomail ${version} answers, up for ${duration(uptime)}`);
     if (version !== VERSION) {
-      say.notice("version", `runs version ${version}, and this is ${VERSION}`, "`systemctl restart gomail`");
+      say.notice("version", `runs version ${version}, and this is ${VERSION}`, upkeep.restart);
     }
+    const remedies = remediesOf(upkeep);
     const all = Object.entries(checks);
     for (const [name, check] of all) {
       if (check!.status === "ok") continue;
       const detail = check!.detail || check!.status;
-      say.problem("health", `${name}: ${detail}`, REMEDIES[name] ?? "`journalctl -u gomail -n 50` says more");
+      say.problem("health", `${name}: ${detail}`, remedies[name] ?? `${upkeep.log} says more`);
     }
     const fine = all.filter(([, check]) => check!.status === "ok").map(([name]) => name);
     if (fine.length > 0) say.ok("health", `in order: ${fine.join(", ")}`);

@@ -33,13 +33,8 @@ async function checkWritable(dir: string, subject: Subject, say: Say): Promise<v
       return say.ok("writable", `${dir} is writable for the daemon`);
     }
     if (error instanceof Deno.errors.PermissionDenied) {
-      const remedy = "`sudo gomail doctor`; for a daemon that runs as this user: " +
-        `\`sudo chown -R "$(id -un)" ${dir}\``;
-      return say.problem(
-        "writable",
-        `Cannot write to data_dir ${dir} as this user: permission denied`,
-        remedy,
-      );
+      const summary = `Cannot write to data_dir ${dir} as this user: permission denied`;
+      return say.problem("writable", summary, subject.upkeep.own(dir));
     }
     const remedy =
       `\`findmnt -T ${dir}\` shows the disk and whether it is read-only, \`df -h ${dir}\` whether it is full`;
@@ -79,9 +74,7 @@ export const diskCheck: Check = {
       info = await Deno.stat(data_dir);
     } catch (error) {
       if (error instanceof Deno.errors.NotFound) {
-        const remedy =
-          `\`sudo install -d -m 0700 -o gomail -g gomail ${dir}\`, or start the server, which makes it`;
-        return say.problem("data_dir", `data_dir ${dir} does not exist`, remedy);
+        return say.problem("data_dir", `data_dir ${dir} does not exist`, subject.upkeep.make(dir));
       }
       if (error instanceof Deno.errors.NotCapable) {
         const remedy = `use /var/lib/gomail in ${subject.configFile}; a bind mount brings another disk there`;
@@ -89,7 +82,7 @@ export const diskCheck: Check = {
       }
       if (!(error instanceof Deno.errors.PermissionDenied)) throw error;
       const summary = `Cannot look at data_dir ${dir}: permission denied`;
-      return say.skipped("data_dir", summary, "`sudo gomail doctor`");
+      return say.skipped("data_dir", summary, subject.upkeep.lookAsOwner);
     }
     if (!info.isDirectory) {
       const remedy = `name another in ${subject.configFile}, or move it away`;

@@ -71,7 +71,7 @@ export function dnsCheck(domain: string): Check {
       for (const finding of found.filter(({ check }) => check !== "ptr")) tell(finding, domain, say);
       if (health === null) {
         const summary = `${domain}: DKIM is not looked at: the daemon, which has the keys, does not answer`;
-        say.skipped("dkim", summary, remedyFor(answer));
+        say.skipped("dkim", summary, remedyFor(answer, subject.upkeep));
       }
     },
   };

@@ -4,6 +4,7 @@ import { messageOf } from "../../base/errors.ts";
 import { printable } from "../../base/printable.ts";
 import { type Invocation, UnaskedError } from "../command.ts";
 import { onDaemon } from "../context.ts";
+import type { Upkeep } from "./upkeep.ts";
 
 /** Less than a check has: those that ask the daemon for more shall say that it is silent. */
 const ANSWER_MS_MAX = 4000;
@@ -19,9 +20,9 @@ export interface Health {
 export type DaemonAnswer = { health: Health } | { health: null; reason: string; isAsked: boolean };
 
 /** What to type where its answer is missing. */
-export function remedyFor(answer: DaemonAnswer): string {
+export function remedyFor(answer: DaemonAnswer, { start, lookAsOwner }: Upkeep): string {
   const isAsked = answer.health !== null || answer.isAsked;
-  return isAsked ? "`systemctl start gomail`" : "`sudo gomail doctor`, with the config that the daemon has";
+  return isAsked ? start : `${lookAsOwner}, with the config that the daemon has`;
 }
 
 const text = (value: unknown) => typeof value === "string" ? printable(value.slice(0, 500)) : "";

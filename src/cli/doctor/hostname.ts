@@ -12,8 +12,6 @@ import { exitAddresses } from "../../outbound/domain_check_subject.ts";
 import { zoneLine } from "../zone_file.ts";
 import { type Check, type Say, sideBySide, type Subject } from "./check.ts";
 
-const SERVERS = "`resolvectl status` shows the name servers; others can be named in dns_servers";
-
 /** Where mail leaves from, for those who look at it. */
 export function exitSubject({ config, hostname, resolver }: Subject) {
   return { dns: dnsFacts(resolver), exit: exitOf(config, hostname), hostname };
@@ -55,12 +53,17 @@ async function checkReverse(subject: Subject, say: Say): Promise<void> {
 }
 
 /** What DNS leaves open is told as that. */
-export async function orUnknown(topic: string, say: Say, work: Promise<void>): Promise<void> {
+export async function orUnknown(
+  topic: string,
+  say: Say,
+  work: Promise<void>,
+  { upkeep }: Subject,
+): Promise<void> {
   try {
     await work;
   } catch (error) {
     if (!(error instanceof NoAnswer)) throw error;
-    say.unknown(topic, error.message, SERVERS);
+    say.unknown(topic, error.message, `${upkeep.nameServers}; others can be named in dns_servers`);
   }
 }
 
@@ -68,6 +71,6 @@ export const hostnameCheck: Check = {
   name: "hostname",
   async run(subject, say) {
     const looks = [["helo", checkName], ["ptr", checkReverse]] as const;
-    await sideBySide(looks, say, ([topic, look], say) => orUnknown(topic, say, look(subject, say)));
+    await sideBySide(looks, say, ([topic, look], say) => orUnknown(topic, say, look(subject, say), subject));
   },
 };

@@ -33,7 +33,7 @@ function judge(
   policy: StsPolicy,
   domain: string,
   mx: readonly string[],
-  config: Subject["config"],
+  { config, hostname, upkeep }: Subject,
   say: Say,
 ) {
   const { mode, mx: patterns, maxAgeMs } = policy;
@@ -52,7 +52,7 @@ function judge(
     say[level](
       "certificate",
       `${domain}: its MTA-STS policy promises a certificate, and tls_cert_file is not set`,
-      "`certbot certonly`, then set tls_cert_file and tls_key_file",
+      `get one (${upkeep.certify(hostname)}), then set tls_cert_file and tls_key_file`,
     );
   }
   if (mode !== "none" && maxAgeMs < AGE_MS_MIN) {
@@ -91,7 +91,7 @@ async function look(subject: Subject, domain: string, server: PolicyServer, say:
     };
     const text = await fetchStsPolicy(deps, domain);
     const policy = text.ok ? parseStsPolicy(text.value) : text.value;
-    if (typeof policy !== "string") return judge(policy, domain, await mxOf(dns, domain), config, say);
+    if (typeof policy !== "string") return judge(policy, domain, await mxOf(dns, domain), subject, say);
     const summary = `${domain}: its MTA-STS policy can't be had: ${policy}`;
     const remedy = `\`curl -v ${
       fileOf(domain)
@@ -110,6 +110,7 @@ async function mxOf(dns: ReturnType<typeof dnsFacts>, domain: string): Promise<s
 export function mtaStsCheck(domain: string, server: PolicyServer = {}): Check {
   return {
     name: "mta_sts",
-    run: (subject, say, signal) => orUnknown("policy", say, look(subject, domain, server, say, signal)),
+    run: (subject, say, signal) =>
+      orUnknown("policy", say, look(subject, domain, server, say, signal), subject),
   };
 }

@@ -54,13 +54,13 @@ async function call(places: readonly ListenAddress[], signal: AbortSignal): Prom
 const CLOSED = { silent: "does not answer", closed: "refuses the connection" } as const;
 
 async function callSmarthost(subject: Subject, say: Say, signal: AbortSignal): Promise<void> {
-  const { config, loaded } = subject;
+  const { config, loaded, upkeep } = subject;
   const label = `outbound_smarthost ${config.outbound_smarthost}`;
   const place = parseListen(config.outbound_smarthost);
   if (place === null) return say.skipped("out", `${label} is no address that can be called`);
   const isHere = "host" in place && isLoopbackHost(place.host);
   const remedy = isHere
-    ? "`gomail postfix` prints how Postfix is set to take our mail; `systemctl status postfix`"
+    ? `\`gomail postfix\` prints how Postfix is set to take our mail; ${upkeep.postfix}`
     : "correct outbound_smarthost, or have its firewall let us in";
   const found = await located(subject, place);
   if (found.length === 0) {
@@ -158,7 +158,7 @@ export const port25Check: Check = {
     const { config, wishes } = subject;
     const isDirect = config.outbound_transport === "direct" || wishes.probe !== null;
     const work = isDirect ? callMailHost(subject, say, signal) : callSmarthost(subject, say, signal);
-    await orUnknown("out", say, work);
+    await orUnknown("out", say, work, subject);
     tellInwards(subject, say);
   },
 };

@@ -86,14 +86,19 @@ async function hear({ place, talk }: Door, signal: AbortSignal): Promise<string 
 }
 
 /** Nobody has it. That is as it should be, but for a daemon that runs and should have it. */
-async function sayFree(door: Door, why: Free, { daemon, configFile }: Subject, say: Say): Promise<void> {
+async function sayFree(
+  door: Door,
+  why: Free,
+  { daemon, configFile, upkeep }: Subject,
+  say: Say,
+): Promise<void> {
   const { key, label, place } = door;
   const { health } = await daemon;
   if (health === null) return say.ok(key, `${key} ${label} is free`);
   const isForbidden = why === "forbidden" || health.checks.smtp?.detail.includes(`${label}: no permission`);
   const remedy = isForbidden && "port" in place && key.endsWith("_listen")
-    ? forbiddenPortRemedy(place.port, key)
-    : `\`systemctl restart gomail\`; the daemon may have been started with another config than ${configFile}`;
+    ? forbiddenPortRemedy(place.port, key, upkeep)
+    : `${upkeep.restart}; the daemon may have been started with another config than ${configFile}`;
   say.problem(key, `${key} ${label} is free: the daemon runs, and does not listen there`, remedy);
 }
 
@@ -116,11 +121,9 @@ async function sayTaken(
   const holder = server?.name ?? program?.replace(/.*\//, "") ?? "another program";
   const remedy = "path" in place
     ? `\`ss -lxp | grep -F ${place.path}\` names it: stop it, or change ${key}`
-    : busyPortRemedy(place.port, key, server);
-  // A socket unit does not start while its service runs.
-  const again = subject.config.mode === "socket" && key === "smtp_listen"
-    ? "; then `systemctl stop gomail && systemctl start gomail-smtp.socket gomail`"
-    : "";
+    : busyPortRemedy(place.port, key, subject.upkeep, server);
+  const isSocket = subject.config.mode === "socket" && key === "smtp_listen";
+  const again = isSocket ? subject.upkeep.thenSocket : "";
   say.problem(key, `${key} ${label} is held by ${holder}`, remedy + again);
 }
 

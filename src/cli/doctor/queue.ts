@@ -114,10 +114,10 @@ async function checkState(client: ControlClient, say: Say, signal: AbortSignal):
 
 export const queueCheck: Check = {
   name: "queue",
-  async run({ daemon, invocation, clock }, say, signal) {
+  async run({ daemon, invocation, clock, upkeep }, say, signal) {
     const answer = await daemon;
     if (answer.health === null) {
-      return say.skipped("asked", "not looked at: the daemon does not answer", remedyFor(answer));
+      return say.skipped("asked", "not looked at: the daemon does not answer", remedyFor(answer, upkeep));
     }
     try {
       await onDaemon(invocation, async (client) => {

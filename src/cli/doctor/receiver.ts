@@ -65,14 +65,14 @@ function tellRight({ url, status, error }: Sampled, say: Say): void {
 
 export const receiverCheck: Check = {
   name: "receiver",
-  async run({ config, daemon, receivers, invocation, wishes }, say, signal) {
+  async run({ config, daemon, receivers, invocation, wishes, upkeep }, say, signal) {
     if (config.webhook_url === undefined && config.routes.length === 0) {
       return say.skipped("reachable", "there is no webhook_url and no route");
     }
     const answer = await daemon;
     if (answer.health === null) {
       const summary = "not asked: the daemon, which would send the sample, does not answer";
-      return say.skipped("reachable", summary, remedyFor(answer));
+      return say.skipped("reachable", summary, remedyFor(answer, upkeep));
     }
     const right = wishes.webhook ? sendSamples(invocation, "right", signal) : null;
     const wrong = await receivers();

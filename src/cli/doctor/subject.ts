@@ -12,6 +12,7 @@ import { ASK_MS_MAX, type Subject, type Wishes } from "./check.ts";
 import { askDaemon } from "./health.ts";
 import { type ReceiverAnswer, sendSamples } from "./samples.ts";
 import { newResolver } from "./resolver.ts";
+import { upkeepOf } from "./upkeep.ts";
 
 /** Domains that are looked at; a host with more has other means. */
 export const DOMAINS_MAX = 20;
@@ -48,6 +49,7 @@ export function newSubject(invocation: Invocation, wishes: Wishes, signal: Abort
     configFile: loaded.file ?? CONFIG_PATHS[0]!,
     hostname: mailHostnameOf(config, systemHostname()).toLowerCase(),
     wishes,
+    upkeep: upkeepOf(invocation.io.hasSystemd()),
     clock,
     resolver: newResolver(config, clock),
     daemon,

@@ -25,6 +25,7 @@ import { Reporter } from "./reporter.ts";
 import { Session } from "./session.ts";
 import { type TlsConfig, TlsKeeper } from "./tls_keeper.ts";
 import { Turns } from "../../base/turns.ts";
+import { hasSystemd } from "../../base/systemd.ts";
 
 export type SmtpDoorConfig =
   & Pick<Config, "smtp_listen" | "proxy_listen" | "lmtp_listen" | "xforward_peers">
@@ -49,6 +50,8 @@ export interface SmtpDoorOptions {
   inherited?: readonly { kind: DoorKind; fd: number }[] | undefined;
   limits?: Partial<SmtpLimits> | undefined;
   binder?: Binder | undefined;
+  /** For what a port's trouble is told with; asked of the host when absent. */
+  hasSystemd?: (() => boolean) | undefined;
 }
 
 export interface SmtpDoor {
@@ -160,6 +163,7 @@ class Door implements SmtpDoor {
       clock,
       log,
       binder,
+      hasSystemd: this.#options.hasSystemd ?? (() => hasSystemd()),
       retryMs: this.#limits.listenRetryMs,
       onSocket: (socket: Socket) => this.#accept(kind, socket),
     };

@@ -9,7 +9,7 @@ import type { Clock, Timer } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
 import { keepAccepting } from "../../base/keep_accepting.ts";
 import type { Logger } from "../../base/log.ts";
-import { busyPortRemedy, forbiddenPortRemedy } from "../../config/busy_port.ts";
+import { busyPortRemedy, forbiddenPortRemedy, type PortHost } from "../../config/busy_port.ts";
 import { type ListenAddress, parseListen } from "../../config/notation.ts";
 import type { DoorKind } from "./dialogue.ts";
 
@@ -47,6 +47,8 @@ export interface ListenerParts {
   log: Logger;
   retryMs: number;
   binder: Binder;
+  /** What to type when it fails is another thing without. */
+  hasSystemd: () => boolean;
   onSocket: (socket: Socket) => void;
 }
 
@@ -77,7 +79,7 @@ export class Listener {
     } catch (error) {
       // Said once for each reason, not every 30 s.
       const problem = `Cannot listen on ${configured}: ${reasonOf(error)}`;
-      const remedy = remedyOf(error, kind, configured);
+      const remedy = remedyOf(error, kind, configured, { hasSystemd: this.#parts.hasSystemd() });
       if (problem !== this.info.problem) {
         log.error(problem, { door: kind, retry_ms: retryMs, ...(remedy && { remedy }) });
       }
@@ -190,9 +192,9 @@ function reasonOf(error: unknown): string {
 }
 
 /** What to type, where that is known; `doctor` says the same. */
-function remedyOf(error: unknown, kind: DoorKind, configured: string): string | null {
+function remedyOf(error: unknown, kind: DoorKind, configured: string, host: PortHost): string | null {
   const place = parseListen(configured);
   if (place === null || "path" in place) return null;
-  if (codeOf(error) === "EADDRINUSE") return busyPortRemedy(place.port, `${kind}_listen`);
-  return codeOf(error) === "EACCES" ? forbiddenPortRemedy(place.port, `${kind}_listen`) : null;
+  if (codeOf(error) === "EADDRINUSE") return busyPortRemedy(place.port, `${kind}_listen`, host);
+  return codeOf(error) === "EACCES" ? forbiddenPortRemedy(place.port, `${kind}_listen`, host) : null;
 }

@@ -8,6 +8,8 @@ import { parse } from "@std/yaml";
 
 export const FOLDER = new URL("../../../packaging/kubernetes/", import.meta.url).pathname;
 export const COMPONENTS = ["certificate", "ingress", "monitoring", "replicas"];
+/** One that is put on for a while, in place of the server. */
+export const RESTORE = "restore";
 
 /** What YAML gives; looked into by path with at() and list(). */
 export type Tree = { [key: string]: unknown };
@@ -67,7 +69,9 @@ async function readFolder(path: string): Promise<Folder> {
 }
 
 export async function readSources(): Promise<Sources> {
-  const components = COMPONENTS.map(async (name) => [name, await readFolder(`${FOLDER}components/${name}`)]);
+  const components = [...COMPONENTS, RESTORE].map(async (
+    name,
+  ) => [name, await readFolder(`${FOLDER}components/${name}`)]);
   return {
     base: await readFolder(FOLDER),
     components: Object.fromEntries(await Promise.all(components)),
@@ -79,7 +83,7 @@ export async function readSources(): Promise<Sources> {
 const isTree = (value: unknown): value is Tree =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
-/** Kubernetes' strategic merge, for lists whose entries have names (and are merged by them). */
+/** Kubernetes' strategic merge, for lists whose entries have names (and are merged by them); null takes a key away. */
 function merged(below: unknown, above: unknown): unknown {
   if (
     Array.isArray(below) && Array.isArray(above) && above.every((entry) => isTree(entry) && "name" in entry)
@@ -95,7 +99,8 @@ function merged(below: unknown, above: unknown): unknown {
   if (!isTree(below) || !isTree(above)) return above;
   const result: Tree = { ...below };
   for (const [key, value] of Object.entries(above)) {
-    result[key] = key in below ? merged(below[key], value) : value;
+    if (value === null) delete result[key];
+    else result[key] = key in below ? merged(below[key], value) : value;
   }
   return result;
 }

@@ -41,6 +41,8 @@ const MOUNT = "/etc/gomail";
 const SMTP_PORT = 25;
 /** What gomail-alerts.yml asks for. */
 const ALERTED_JOB = "gomail";
+/** Where clouds tell a machine its credentials: link-local, and what Azure and AWS have elsewhere. */
+const CREDENTIALS = ["169.254.0.0/16", "168.63.129.16/32", "fe80::/10", "fd00:ec2::254/128"];
 const UNITS = { Ki: 2 ** 10, Mi: 2 ** 20, Gi: 2 ** 30 };
 
 const bytesOf = (quantity: string) =>
@@ -277,8 +279,10 @@ const placeRule: Rule = ({ resources, config }) => {
   if (below(config.data_dir)?.mountPath === config.data_dir) wrong.push("data_dir is the root of the volume");
   const storage = bytesOf(at(claim, "spec", "resources", "requests", "storage") ?? "");
   const needed = (config.retention_bytes ?? Infinity) + config.disk_reserve;
-  // What is owed is never deleted for its size, and has to fit as well.
-  if (!(needed * 1.5 <= storage)) wrong.push(`the volume of ${storage} bytes is too small for ${needed}`);
+  // What is owed is never deleted for its size, and has to fit as well; and a backup copies the database first.
+  if (!(needed * 1.5 + (config.retention_bytes ?? Infinity) <= storage)) {
+    wrong.push(`the volume of ${storage} bytes is too small for ${needed}`);
+  }
   for (const path of [config.control_socket, "/tmp"]) {
     if (!volumeOf(path)?.emptyDir) wrong.push(`${path} is in no emptyDir`);
     if (!at(volumeOf(path), "emptyDir", "sizeLimit")) wrong.push(`${path} has no limit`);
@@ -410,6 +414,11 @@ const networkRule: Rule = ({ resources, config }) => {
   const egress = list(spec, "egress").flatMap((rule) => list(rule, "ports")).map(({ port, protocol }) =>
     `${protocol} ${port}`
   );
+  const blocks = list(spec, "egress").flatMap((rule) => list(rule, "to")).flatMap(({ ipBlock }) =>
+    ipBlock ? [ipBlock as { except?: string[] }] : []
+  );
+  const kept = blocks.flatMap(({ except = [] }) => except);
+  for (const range of CREDENTIALS) if (!kept.includes(range)) wrong.push(`${range} is not kept from it`);
   const webhook = parseHttpUrl(config.webhook_url ?? "");
   const out = config.outbound_transport === "direct"
     ? config.outbound_port

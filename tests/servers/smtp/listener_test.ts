@@ -13,7 +13,8 @@ test("a port in use is a problem, and is taken 30 s after it is free", async () 
   const other = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const place = `127.0.0.1:${(other.addr as Deno.NetAddr).port}`;
   const clock = new FakeClock();
-  await withDoor({ clock, config: { smtp_listen: [place] } }, async ({ door, listeners, log }) => {
+  const options = { clock, hasSystemd: () => true, config: { smtp_listen: [place] } };
+  await withDoor(options, async ({ door, listeners, log }) => {
     assertEquals(listeners[0]!.address, null);
     assertEquals(door.problems(), [`Cannot listen on ${place}: the address is in use`]);
     await clock.advance(SMTP_LIMITS.listenRetryMs);
