@@ -196,6 +196,12 @@ const CHANGES: Readonly<Record<string, readonly Change[]>> = {
       says: /after each restart/,
     },
     {
+      what: "an instance that is expected to make backups",
+      names: ["monitoring"],
+      resources: (r) => at(one(r, "ServiceMonitor"), "spec", "endpoints", 0, "relabelings").pop(),
+      says: /asks for backups/,
+    },
+    {
       what: "another ConfigMap",
       resources: (r) => at(pod(r), "volumes", 0, "projected", "sources", 0, "configMap").name = "other",
       says: /ConfigMap other/,

@@ -163,6 +163,11 @@ const referenceRule: Rule = ({ resources, sources }) => {
         `${sourceLabels}` === "__meta_kubernetes_pod_name" && targetLabel === "instance"
       );
       if (!named) wrong.push("an instance is another one after each restart");
+      // As the alerts about backups have it.
+      const excused = list(endpoint, "relabelings").some(({ targetLabel, replacement }) =>
+        targetLabel === "backup" && replacement === "snapshots"
+      );
+      if (!excused) wrong.push("an alert asks for backups that no pod makes");
     }
   }
   const mounted = list(spec, "template", "spec", "volumes").flatMap((volume) =>
