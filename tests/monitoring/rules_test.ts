@@ -1,6 +1,7 @@
 /**
  * Dashboard, rules and alerts against the program: made from its metrics, naming no series and no label value that it
- * does not have; and what Prometheus's own tools say of them.
+ * does not have; and what Prometheus's own tools say of them. Whether the alerts fire is asked by
+ * tests/tools/alert_cases_test.ts.
  */
 
 import { assert, assertEquals } from "@std/assert";
@@ -11,24 +12,19 @@ import { metricsIn, Queries } from "../../packaging/build/metric_queries.ts";
 import { recordingRules } from "../../packaging/build/recording_rules.ts";
 import { createMetrics } from "../../src/base/metrics.ts";
 import { assertGolden } from "../config/support.ts";
-import { hasProgram, run } from "../support/program.ts";
+import { hasProgram } from "../support/program.ts";
 import { test, testIf } from "../support/test.ts";
 import {
+  ALERT_CASES,
   dashboardTargets,
+  good,
   knownSeries,
   MONITORING,
   readYaml,
-  ROOT,
   rulesOf,
   selectorsIn,
 } from "./support.ts";
 
-const CASES = [
-  "alerts.test.yml",
-  "alerts_at_limits.test.yml",
-  "alerts_of_hours.test.yml",
-  "alerts_of_days.test.yml",
-].map((name) => `${ROOT}tests/monitoring/${name}`);
 /** Prometheus's own, and the one by which a target says that its backups are none of ours. */
 const TARGET_LABELS = ["instance", "job", "backup"];
 
@@ -160,7 +156,7 @@ interface Case {
 }
 
 test("every alert has a case in which it fires, not before its time, and one in which it is silent", async () => {
-  const cases = (await Promise.all(CASES.map((path) => readYaml<{ tests: Case[] }>(path)))).flatMap((
+  const cases = (await Promise.all(ALERT_CASES.map((path) => readYaml<{ tests: Case[] }>(path)))).flatMap((
     { tests },
   ) => tests);
   const fires = new Set<string>();
@@ -184,25 +180,7 @@ test("every alert has a case in which it fires, not before its time, and one in 
   assertEquals(waiting.filter((alert) => !waits.has(alert)), []);
 });
 
-/** Ends with 0, or the test says what the tool said. */
-async function good(name: string, args: string[], input?: string): Promise<string> {
-  const { code, out, err } = await run(name, args, input === undefined ? {} : { input });
-  assertEquals([code, code === 0 ? "" : out + err], [0, ""]);
-  return out;
-}
-
 const hasPromtool = hasProgram("promtool");
-
-for (const path of CASES) {
-  testIf(
-    hasPromtool,
-    "no promtool",
-    `promtool finds the alerts of ${path.split("/").pop()} firing and silent`,
-    async () => {
-      await good("promtool", ["test", "rules", path]);
-    },
-  );
-}
 
 testIf(hasPromtool, "no promtool", "promtool finds nothing in configuration, rules and metrics", async () => {
   const checked = await good("promtool", ["check", "config", `${MONITORING}/prometheus.yml`]);

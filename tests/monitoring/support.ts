@@ -1,11 +1,20 @@
 /** What the files in packaging/monitoring say, read for the tests; and PromQL, as far as they have to understand it. */
 
+import { assertEquals } from "@std/assert";
 import { parse } from "@std/yaml";
 import { createMetrics } from "../../src/base/metrics.ts";
 import { type MetricInfo, metricsIn } from "../../packaging/build/metric_queries.ts";
+import { run } from "../support/program.ts";
 
 export const ROOT = new URL("../../", import.meta.url).pathname;
 export const MONITORING = `${ROOT}packaging/monitoring`;
+/** When each alert is to fire, and when not. */
+export const ALERT_CASES = [
+  "alerts.test.yml",
+  "alerts_at_limits.test.yml",
+  "alerts_of_hours.test.yml",
+  "alerts_of_days.test.yml",
+].map((name) => `${ROOT}tests/monitoring/${name}`);
 
 export interface Rule {
   alert?: string;
@@ -89,4 +98,11 @@ export function selectorsIn(expr: string): Selector[] {
     found.push({ name, matchers });
   }
   return found;
+}
+
+/** Ends with 0, or the test says what the tool said. */
+export async function good(name: string, args: string[], input?: string): Promise<string> {
+  const { code, out, err } = await run(name, args, input === undefined ? {} : { input });
+  assertEquals([code, code === 0 ? "" : out + err], [0, ""]);
+  return out;
 }

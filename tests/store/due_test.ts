@@ -12,10 +12,10 @@ import { newJob, newMessage, openTestStore, smtpJob, T0, withStore } from "./sup
 const DEFERRED = 200_000;
 
 /** Puts jobs deferred to later into one lane, and delivered ones into the past, faster than through the store. */
-function fill(dataDir: string): void {
+function fill(dataDir: string, first = 1, last = DEFERRED): void {
   const db = new DatabaseSync(join(dataDir, "gomail.db"));
   db.exec(`
-    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${DEFERRED})
+    WITH RECURSIVE n(i) AS (SELECT ${first} UNION ALL SELECT i + 1 FROM n WHERE i < ${last})
     INSERT INTO jobs (id, message_seq, carrier, lane, event, destination, recipients, state, created_at, due_at,
         expires_at)
       SELECT 'fill' || i, 1, 'webhook', 'busy', 'mail.received', '', '[]', 'pending', ${T0}, ${T0} + 1000 + i,
@@ -191,6 +191,36 @@ test("a lane full of deferred jobs does not slow the others", () =>
     const page = await store.listJobs({ state: "pending" }, { limit: 500 });
     assertEquals([page.items.length, page.items[0]?.id], [500, `fill${DEFERRED}`]);
     await store.close();
+  }));
+
+test("an attempt costs the same in a lane with a long backlog", () =>
+  withTempDir(async (dataDir) => {
+    const store = await openTestStore(dataDir);
+    await store.addMessage(newMessage({ jobs: [newJob({ lane: "early" })] }));
+    await store.close();
+    const few = 1_000;
+    fill(dataDir, 1, few);
+    const db = new DatabaseSync(join(dataDir, "gomail.db"));
+    db.exec("PRAGMA synchronous = OFF");
+    const defer = db.prepare("UPDATE jobs SET due_at = due_at + 1 WHERE id = ?");
+    const deliver = db.prepare("UPDATE jobs SET state = 'delivered' WHERE id = ?");
+    const best = (first: number) => {
+      const rounds = Array.from({ length: 5 }, (_, round) => {
+        const start = performance.now();
+        for (let i = 0; i < 20; i++) {
+          const id = `fill${first + round * 20 + i}`;
+          assertEquals([defer.run(id).changes, deliver.run(id).changes], [1, 1]);
+        }
+        return performance.now() - start;
+      });
+      return Math.min(...rounds);
+    };
+    const alone = best(1);
+    fill(dataDir, few + 1, DEFERRED);
+    const crowded = best(101);
+    // Reading the lane's index would cost a hundred times as much.
+    assert(crowded < alone * 10, `${crowded} ms against ${alone} ms`);
+    db.close();
   }));
 
 test("what a clock that ran ahead left behind is told from what was scheduled for later", () =>

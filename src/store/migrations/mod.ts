@@ -9,9 +9,10 @@ import { v001Initial } from "./v001_initial.ts";
 import { v002Outbound } from "./v002_outbound.ts";
 import { v003Porter } from "./v003_porter.ts";
 import { v004Bounces } from "./v004_bounces.ts";
+import { v005Lanes } from "./v005_lanes.ts";
 
 /** Step n (counted from 1) leads to version n. */
-export const MIGRATIONS: readonly string[] = [v001Initial, v002Outbound, v003Porter, v004Bounces];
+export const MIGRATIONS: readonly string[] = [v001Initial, v002Outbound, v003Porter, v004Bounces, v005Lanes];
 
 /** The database's schema version; 0 for an empty one. */
 export function schemaVersion(db: DatabaseSync): number {

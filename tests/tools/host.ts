@@ -7,7 +7,7 @@ import { stringify } from "@std/yaml";
 import { TEST_TOKEN } from "../support/daemon_process.ts";
 import type { TestDaemon } from "../support/harness.ts";
 import { type Finished, run } from "../support/program.ts";
-import { MONITORING, ROOT } from "./support.ts";
+import { MONITORING, ROOT } from "../monitoring/support.ts";
 
 /** What the stand-ins take, word for word. `journalctl` answers with the daemon's own log. */
 export const FORMS: Readonly<Record<string, readonly string[]>> = {

@@ -9,7 +9,7 @@ import { hasProgram } from "../support/program.ts";
 import { testIf } from "../support/test.ts";
 import { until } from "../support/until.ts";
 import { Prometheus } from "./prometheus.ts";
-import { dashboardTargets, rulesOf, selectorsIn } from "./support.ts";
+import { dashboardTargets, rulesOf, selectorsIn } from "../monitoring/support.ts";
 import { happen, withWorld } from "./world.ts";
 
 /** Counters that something below makes go up: a panel that shows 0 might as well show nothing. */

@@ -3,7 +3,7 @@
 import { stringify } from "@std/yaml";
 import { freePort } from "../cli/doctor_support.ts";
 import { until } from "../support/until.ts";
-import { MONITORING, readYaml } from "./support.ts";
+import { MONITORING, readYaml } from "../monitoring/support.ts";
 
 /** One series of an answer. */
 export interface Sample {
