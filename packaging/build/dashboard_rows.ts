@@ -180,6 +180,13 @@ function verification(m: Metrics, q: Queries): Row {
       }),
       panel("DKIM", "none: without a signature. permerror: with one that can't be used", m.dkim),
       panel("DMARC", "none: the author's domain has no record, or the check was not possible", m.dmarc),
+      chart({
+        title: "Threads replaced",
+        description: "Threads that verify, parse and compose, and that hung, overran or crashed. 0 is normal",
+        unit: "short",
+        width: 24,
+        queries: [{ expr: q.rate(m.workerRestarts), legend: "replaced per second" }],
+      }),
     ],
   };
 }
@@ -303,6 +310,15 @@ function storage(m: Metrics, q: Queries): Row {
           expr: q.rate(m.storageOperations, { by: ["operation"], where: { status: "error" } }),
           legend: "{{operation}}",
         }],
+      }),
+      chart({
+        title: "Time of a store call",
+        description:
+          "A write's is that of its commit: the disk's sync, and what waits for it. Milliseconds are normal",
+        unit: "s",
+        width: 24,
+        queries: quantiles(q, m.storageDuration, " {{operation}}"),
+        thresholds: [[1, "orange"]],
       }),
       chart({
         title: "Disk",

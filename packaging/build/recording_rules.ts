@@ -19,7 +19,7 @@ interface Rule {
 }
 
 /** Labels that would make a series of each status or method are left out of the quantiles. */
-const KEPT_LABELS = ["carrier", "endpoint"];
+const KEPT_LABELS = ["carrier", "endpoint", "operation"];
 
 function quantileRule(metric: MetricInfo, quantile: Quantile): Rule {
   const labels = ["instance", ...metric.labels.filter((label) => KEPT_LABELS.includes(label)), "le"];
@@ -55,6 +55,11 @@ function shareRules(metrics: Metrics): Rule[] {
     };
   };
   const spf = [...Object.values(metrics.spf).map(name), lookupErrors];
+  const dkimTemperror = name(metrics.dkim.temperror);
+  // Mails without a signature have nothing to look up.
+  const signed = Object.entries(metrics.dkim).filter(([result]) => result !== "none").map(([, of]) =>
+    name(of)
+  );
   // Health is asked by probes, which would hide the rest, and says 503 on purpose.
   const api = 'endpoint!~"/health.*"';
   const tried = `${attempts}{outcome=~"delivered|deferred|dead|error"}`;
@@ -63,6 +68,7 @@ function shareRules(metrics: Metrics): Rule[] {
     share(processed, "rejected_", "1d", `${processed}{status="rejected"}`, [processed]),
     share(processed, "error_", "10m", `${processed}{status="error"}`, [processed]),
     share(lookupErrors, "", "15m", lookupErrors, spf),
+    share(dkimTemperror, "", "15m", dkimTemperror, signed),
     share(attempts, "failed_", "15m", `${attempts}{outcome=~"deferred|error"}`, [tried], "instance, carrier"),
     share(requests, "failed_", "10m", `${requests}{status=~"5..",${api}}`, [`${requests}{${api}}`]),
   ];

@@ -50,6 +50,16 @@ export function createMetrics() {
     ...mailMetrics(counter, histogram),
     ...doorMetrics(counter, gauge, histogram),
     storageOperations: counter("storage_operations_total", "Store calls", ["operation", "status"]),
+    storageDuration: histogram(
+      "storage_duration_seconds",
+      "Time of a store call; of a write until its group is committed",
+      DURATION_BUCKETS,
+      ["operation"],
+    ),
+    workerRestarts: counter(
+      "worker_restarts_total",
+      "Threads for mail that hung, overran or crashed, and were replaced",
+    ),
     shutdownDuration: histogram(
       "shutdown_duration_seconds",
       "From signal to stop, of the run before",
@@ -103,6 +113,7 @@ function beginAtZero(metrics: Omit<Metrics, "registry">): void {
   for (const outcome of ["made", ...NO_BOUNCE]) metrics.bounces.inc({ outcome }, 0);
   for (const operation of ["read", "write", "delete"]) {
     for (const status of ["success", "error"]) metrics.storageOperations.inc({ operation, status }, 0);
+    metrics.storageDuration.zero({ operation });
   }
   for (const kind of ["bounce", "complaint", "delay", "delivery", "feedback", "auto_reply"]) {
     metrics.reports.inc({ kind }, 0);

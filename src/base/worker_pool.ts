@@ -13,6 +13,7 @@
 import type { Clock, Timer } from "./clock.ts";
 import { messageOf } from "./errors.ts";
 import type { Logger } from "./log.ts";
+import type { Metrics } from "./metrics.ts";
 import { type TaskHandlers, WorkerError, WorkerSeat } from "./worker_seat.ts";
 
 export { type TaskHandlers, WorkerError } from "./worker_seat.ts";
@@ -45,6 +46,7 @@ export interface WorkerPoolOptions {
   inThread?: (init: unknown) => TaskHandlers | Promise<TaskHandlers>;
   clock: Clock;
   log: Logger;
+  metrics: Pick<Metrics, "workerRestarts">;
 }
 
 interface Task {
@@ -170,7 +172,7 @@ class ThreadPool implements WorkerPool {
   }
 
   #newSeat(onDead: () => void): WorkerSeat<Task> {
-    const { url, init, clock, log } = this.options;
+    const { url, init, clock, log, metrics } = this.options;
     const seat: WorkerSeat<Task> = new WorkerSeat<Task>(url, init, clock, {
       ready: () => {
         this.#failedStarts = 0;
@@ -188,6 +190,7 @@ class ThreadPool implements WorkerPool {
       dead: (why, orphans) => {
         if (!seat.wasReady) this.#failedStarts++;
         log.error("Worker replaced", { why, tasks: orphans.length });
+        metrics.workerRestarts.inc();
         for (const task of orphans) this.#orphan(task, why);
         onDead();
         this.#dispatch();

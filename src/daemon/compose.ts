@@ -112,7 +112,7 @@ async function openVault({ config, clock, log, metrics, options, endings }: Cont
 type Vault = Awaited<ReturnType<typeof openVault>>;
 
 /** THREADS: where hostile mail is verified and parsed; and the resolver of this thread. */
-function startThreads({ config, clock, log, options, endings }: Context) {
+function startThreads({ config, clock, log, metrics, options, endings }: Context) {
   const { dns_servers: servers, dns_timeout: timeoutMs } = config();
   const resolver = createResolver({ servers, timeoutMs, clock });
   endings.push(() => resolver.close());
@@ -120,6 +120,7 @@ function startThreads({ config, clock, log, options, endings }: Context) {
     config: config(),
     clock,
     log,
+    metrics,
     ...(options.mailThreads !== undefined && { size: options.mailThreads }),
   });
   endings.push(() => pool.close());

@@ -5,6 +5,7 @@
 
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
+import type { Metrics } from "../base/metrics.ts";
 import { createWorkerPool, defaultPoolSize } from "../base/worker_pool.ts";
 import type { Config } from "../config/schema.ts";
 import type { PayloadInput } from "../events/types.ts";
@@ -33,6 +34,7 @@ export interface MailPoolOptions {
   config: Pick<Config, "dns_servers" | "dns_timeout">;
   clock: Clock;
   log: Logger;
+  metrics: Pick<Metrics, "workerRestarts">;
   /** Workers; all cores but one when absent, 0 for none. */
   size?: number;
 }
@@ -61,6 +63,7 @@ export function createMailPool(options: MailPoolOptions): MailPool {
     inThread: async (given) => (await import("./mail_tasks.ts")).mailTasks(given),
     clock: options.clock,
     log: options.log,
+    metrics: options.metrics,
   });
   return {
     authenticate: (input) =>

@@ -3,7 +3,6 @@
 import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
-import type { Metrics } from "../base/metrics.ts";
 import { StoreError } from "../base/errors.ts";
 import { Blobs } from "./blobs.ts";
 import type { ConnectionOptions } from "./connection.ts";
@@ -13,6 +12,7 @@ import { databaseError, diskError } from "./errors.ts";
 import { RemoteLink } from "./remote.ts";
 import type { CarrierName } from "./types.ts";
 import { Vault } from "./vault.ts";
+import type { StoreMetrics } from "./vault_core.ts";
 import type { Link } from "./verbs.ts";
 
 export { InvalidCursor } from "./cursor.ts";
@@ -25,7 +25,7 @@ export interface StoreOptions {
   dataDir: string;
   clock: Clock;
   log: Logger;
-  metrics?: Pick<Metrics, "storageOperations"> | undefined;
+  metrics?: StoreMetrics | undefined;
   /** addMessage() and submit() refuse as if the disk were full below this many free bytes. Default 0: as long as it fits. */
   diskReserve?: (() => number) | undefined;
   /** Runs the engine in the caller's thread: for tests and short commands. */

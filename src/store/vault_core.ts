@@ -17,13 +17,15 @@ import { type Link, OPERATION, type VerbArgs, type VerbName, type VerbResult } f
 /** The free space is looked up at most this often for the reserve. */
 const RESERVE_CHECK_MS = 1_000;
 
+export type StoreMetrics = Pick<Metrics, "storageOperations" | "storageDuration">;
+
 export interface VaultParts {
   dataDir: string;
   link: Link;
   blobs: Blobs;
   clock: Clock;
   log: Logger;
-  metrics: Pick<Metrics, "storageOperations"> | undefined;
+  metrics: StoreMetrics | undefined;
   /** Below this many free bytes addMessage() and submit() refuse as if the disk were full. */
   diskReserve: () => number;
   /** Gives the data directory back. */
@@ -80,10 +82,11 @@ export class VaultCore {
     });
   }
 
-  /** Every way to the engine, counted. */
+  /** Every way to the engine, counted and timed: what waits for the thread and the disk is what a sender waits for. */
   protected async call<K extends VerbName>(verb: K, ...args: VerbArgs<K>): Promise<VerbResult<K>> {
-    const { link, metrics } = this.parts;
+    const { link, clock, metrics } = this.parts;
     const operation = OPERATION[verb];
+    const startedMs = clock.monotonic();
     try {
       const value = await link.call(verb, ...args);
       metrics?.storageOperations.inc({ operation, status: "success" });
@@ -91,6 +94,8 @@ export class VaultCore {
     } catch (error) {
       metrics?.storageOperations.inc({ operation, status: "error" });
       throw error;
+    } finally {
+      metrics?.storageDuration.observe({ operation }, (clock.monotonic() - startedMs) / 1000);
     }
   }
 

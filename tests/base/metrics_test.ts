@@ -15,6 +15,8 @@ const FIRST_SERIES = [
   'gomail_connections_rejected_total{reason="per_ip"} 0',
   'gomail_tls_connections_total{version="TLSv1.3"} 0',
   'gomail_storage_operations_total{operation="write",status="error"} 0',
+  'gomail_storage_duration_seconds_count{operation="write"} 0',
+  "gomail_worker_restarts_total 0",
   'gomail_delivery_attempts_total{carrier="webhook",outcome="dead"} 0',
   'gomail_delivery_duration_seconds_count{carrier="webhook"} 0',
 ];

@@ -3,6 +3,7 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { systemClock } from "../../src/base/clock.ts";
 import { createLogger, silentLogger } from "../../src/base/log.ts";
+import { createMetrics } from "../../src/base/metrics.ts";
 import {
   createWorkerPool,
   defaultPoolSize,
@@ -20,7 +21,8 @@ async function withPool(
   options: Partial<WorkerPoolOptions> = {},
 ): Promise<void> {
   const clock = new FakeClock();
-  const pool = createWorkerPool({ url, size: 1, init: {}, clock, log: silentLogger, ...options });
+  const metrics = createMetrics();
+  const pool = createWorkerPool({ url, size: 1, init: {}, clock, log: silentLogger, metrics, ...options });
   try {
     await fn(pool, clock);
   } finally {
@@ -83,7 +85,8 @@ test("A hang in one worker does not hold up the other", async () => {
   }, { size: 2 });
 });
 
-test("A worker that crashes is replaced, and its other tasks are done elsewhere", async () => {
+test("A worker that crashes is replaced and counted, and its other tasks are done elsewhere", async () => {
+  const metrics = createMetrics();
   const lines: string[] = [];
   const log = createLogger({
     level: "debug",
@@ -96,9 +99,11 @@ test("A worker that crashes is replaced, and its other tasks are done elsewhere"
     const crashed = messageOf(pool.run("crash", null, LONG));
     assertEquals(await passTime(clock, crashed), "Cannot finish task: it crashed: told to crash");
     assertEquals(await passTime(clock, slow), "slow");
-  }, { log });
+  }, { log, metrics });
   log.flush();
   assertMatch(lines.join(""), /Worker replaced.*it crashed/);
+  // Once with the other task in it, once alone.
+  assertMatch(await metrics.registry.metrics(), /^gomail_worker_restarts_total 2$/m);
 });
 
 test("A worker that leaves without a word is noticed", async () => {

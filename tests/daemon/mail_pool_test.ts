@@ -3,6 +3,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { systemClock } from "../../src/base/clock.ts";
 import { silentLogger } from "../../src/base/log.ts";
+import { createMetrics } from "../../src/base/metrics.ts";
 import { startZoneServer } from "../../src/cli/demo/zone_server.ts";
 import { createMailPool } from "../../src/daemon/mail_pool.ts";
 import { mailText, makeKey, senderZone, signed, split } from "../support/signed_mail.ts";
@@ -15,7 +16,13 @@ for (const size of [0, 2]) {
   test(`Mail is verified and taken apart with ${size} workers`, async () => {
     const zone = await startZoneServer({ records: senderZone(key, "192.0.2.1", "v=DMARC1; p=reject") });
     const config = { dns_servers: [zone.address], dns_timeout: 5000 };
-    const pool = createMailPool({ config, clock: systemClock, log: silentLogger, size });
+    const pool = createMailPool({
+      config,
+      clock: systemClock,
+      log: silentLogger,
+      metrics: createMetrics(),
+      size,
+    });
     try {
       const headers = {
         From: "a@good.test",
@@ -47,7 +54,13 @@ for (const size of [0, 2]) {
 test("Bodies made to be slow don't stop a worker, let alone for seconds", async () => {
   const zone = await startZoneServer({ records: senderZone(key, "192.0.2.1", null) });
   const config = { dns_servers: [zone.address], dns_timeout: 5000 };
-  const pool = createMailPool({ config, clock: systemClock, log: silentLogger, size: 1 });
+  const pool = createMailPool({
+    config,
+    clock: systemClock,
+    log: silentLogger,
+    metrics: createMetrics(),
+    size: 1,
+  });
   try {
     await withTempDir(async (dir) => {
       const lines = { spaces: " ", newlines: "\r\n", "one line": "a", tabs: "\t\r\n", mixed: " a\r\n \r\n" };

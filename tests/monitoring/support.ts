@@ -9,9 +9,12 @@ import { run } from "../support/program.ts";
 export const ROOT = new URL("../../", import.meta.url).pathname;
 export const MONITORING = `${ROOT}packaging/monitoring`;
 /** When each alert is to fire, and when not. */
-export const ALERT_CASES = ["alerts.test.yml", "alerts_of_hours.test.yml"].map((name) =>
-  `${ROOT}tests/monitoring/${name}`
-);
+export const ALERT_CASES = [
+  "alerts.test.yml",
+  "alerts_at_limits.test.yml",
+  "alerts_of_hours.test.yml",
+  "alerts_of_days.test.yml",
+].map((name) => `${ROOT}tests/monitoring/${name}`);
 
 export interface Rule {
   alert?: string;

@@ -4,6 +4,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { systemClock } from "../../src/base/clock.ts";
 import { silentLogger } from "../../src/base/log.ts";
+import { createMetrics } from "../../src/base/metrics.ts";
 import { createMailPool } from "../../src/daemon/mail_pool.ts";
 import { test } from "../support/test.ts";
 import { dkimResults, KEYS, queued, withWorld } from "./support.ts";
@@ -11,7 +12,13 @@ import { dkimResults, KEYS, queued, withWorld } from "./support.ts";
 for (const size of [0, 1]) {
   test(`Mail is composed and signed with ${size} workers`, async () => {
     const config = { dns_servers: [], dns_timeout: 5000 };
-    const pool = createMailPool({ config, clock: systemClock, log: silentLogger, size });
+    const pool = createMailPool({
+      config,
+      clock: systemClock,
+      log: silentLogger,
+      metrics: createMetrics(),
+      size,
+    });
     try {
       await withWorld(async ({ send, sendRaw, bytes }) => {
         const attachments = [{

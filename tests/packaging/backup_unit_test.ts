@@ -143,7 +143,7 @@ test("once a day on each host, at another time on another host, and never so lat
   assertEquals(timer.one("Install", "WantedBy"), "timers.target");
   assertEquals(service.all("Install", "WantedBy"), [], "the timer starts it, and no boot");
   // With a day of 25 hours and an hour for the backup itself the last one is not old yet.
-  const [, hours] = /gomail_last_backup_timestamp_seconds > 0\) > (\d+) \* 3600/.exec(
+  const [, hours] = /gomail_last_backup_timestamp_seconds\{\S+\} > 0\) > (\d+) \* 3600/.exec(
     await read("packaging/monitoring/gomail-alerts.yml"),
   )!;
   assert(Number(hours) >= 26);

@@ -724,3 +724,24 @@ test("Kubernetes: README.md names every component, and the manifests' names", as
     assert(readme.includes(name), name);
   }
 });
+
+test("every patch that the README has one type is about something that is there", async () => {
+  const text = await Deno.readTextFile(`${FOLDER}README.md`);
+  const resources = rendered(await readSources(), COMPONENTS);
+  const patches = [...text.matchAll(/^```yaml\n([^]*?)^```$/gm)].flatMap(([, yaml]) => {
+    const read = parse(yaml!) as Tree | Tree[];
+    return Array.isArray(read) ? read : list(read, "patches");
+  });
+  const paths = patches.flatMap(({ target, patch }) =>
+    (parse(String(patch)) as Tree[]).map(({ op, path }) => {
+      const resource = one(resources, String(at(target, "kind")));
+      const parts = String(path).slice(1).split("/");
+      const last = parts.pop()!;
+      const holder = at(resource, ...parts);
+      const there = op === "add" && last === "-" ? Array.isArray(holder) : at(holder, last) !== undefined;
+      return `${resource.kind} ${path}: ${there ? "there" : "not there"}`;
+    })
+  );
+  assert(paths.length >= 5, `only ${paths.length}`);
+  assertEquals(paths.filter((line) => line.endsWith("not there")), []);
+});

@@ -19,6 +19,7 @@ export const FORMS: Readonly<Record<string, readonly string[]>> = {
     "status postfix --no-pager",
     "list-timers gomail-backup.timer --no-pager",
     "is-enabled gomail-backup.timer",
+    "enable gomail-backup.timer --now",
     "start gomail-backup",
     "is-active gomail",
     "start gomail",

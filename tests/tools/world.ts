@@ -8,9 +8,12 @@ import { leaveStopDuration } from "../../src/daemon/last_stop.ts";
 import { payloadOf, plainMail, type TestDaemon, withDaemon } from "../support/harness.ts";
 import { MailSink } from "../support/mail_sink.ts";
 import { eventOf, sendMail, switchOnSigning } from "../support/sending.ts";
+import { makeKey, signed } from "../support/signed_mail.ts";
 import { SmtpConversation } from "../support/smtp_conversation.ts";
 
+const KEY = makeKey("signed.example");
 const ZONE = {
+  [KEY.name]: { TXT: [KEY.record] },
   "strict.example": { TXT: ["v=spf1 -all"] },
   "_dmarc.strict.example": { TXT: ["v=DMARC1; p=reject"] },
 };
@@ -20,6 +23,7 @@ const UNWANTED = "Unwanted";
 const LATE = "Late";
 async function mailIn(d: TestDaemon): Promise<void> {
   for (const subject of ["Hello", UNWANTED, LATE]) await d.sendAndHear(plainMail({ Subject: subject }));
+  await d.sendAndHear(await signed(plainMail({ From: "x@signed.example" }), KEY));
   await d.send(plainMail({ From: "x@strict.example" }), { from: "x@strict.example" }, /^550 5\.7\.\d+ /);
   const secure = await d.smtp();
   await secure.startTls();

@@ -1,13 +1,14 @@
 /**
- * The overlay of packaging/kubernetes/README.md, put together by kubectl's own Kustomize: that it takes it, that nothing of
- * an example is left where the README says what to change, and that our rendering, by which all else is checked, is its.
+ * `deno task test:kubectl`, by hand: the overlay of packaging/kubernetes/README.md, put together by kubectl's own Kustomize:
+ * that it takes it, that nothing of an example is left where the README says what to change, and that our rendering, by
+ * which all else is checked, is its. No part of the suite, since Debian 12's kubectl is too old to know components.
  */
 
 import { assert, assertEquals } from "@std/assert";
 import { parse } from "@std/yaml";
-import meta from "../../deno.json" with { type: "json" };
-import { hasProgram, run } from "../support/program.ts";
-import { testIf, withTempDir } from "../support/test.ts";
+import meta from "../../../deno.json" with { type: "json" };
+import { run } from "../../support/program.ts";
+import { test, withTempDir } from "../../support/test.ts";
 import {
   at,
   COMPONENTS,
@@ -23,12 +24,11 @@ import {
   type Resource,
   RESTORE,
   type Tree,
-} from "./kubernetes/manifests.ts";
+} from "./manifests.ts";
 
 const [, overlay = ""] = /^```yaml\n(apiVersion: kustomize[^]*?)^```$/m.exec(
   await Deno.readTextFile(`${FOLDER}README.md`),
 ) ?? [];
-const HAS = hasProgram("kubectl");
 
 /** As somebody would lay it out who types the README's; `extra` are more components. */
 function withOverlay(
@@ -56,9 +56,7 @@ function withOverlay(
 const kindsOf = (resources: readonly Resource[]) =>
   resources.map(({ kind, metadata }) => `${kind} ${metadata.name}`).sort();
 
-testIf(
-  HAS,
-  "no kubectl",
+test(
   "Kubernetes: the README's overlay is taken, and its names are everywhere",
   () =>
     withOverlay([], (resources) => {
@@ -76,9 +74,7 @@ testIf(
 );
 
 for (const extra of [["replicas"], ["replicas", RESTORE]]) {
-  testIf(
-    HAS,
-    "no kubectl",
+  test(
     `Kubernetes: kubectl puts together what the checks look at, with ${extra}`,
     async () => {
       const sources = await readSources();
