@@ -4,22 +4,9 @@ import { DatabaseSync } from "node:sqlite";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { permissionFlags } from "../../packaging/build/permissions.ts";
 import { hasProgram, run as runProgram } from "../support/program.ts";
-import { test, testIf, withTempDir } from "../support/test.ts";
-import { makeStore } from "../store/backup/support.ts";
+import { test, testIf } from "../support/test.ts";
+import { withStore } from "./backup_support.ts";
 import { gomail, type Ran } from "./support.ts";
-
-interface Place {
-  dir: string;
-  run: (args: string) => Promise<Ran>;
-}
-
-function withStore(fn: (place: Place) => Promise<void>): Promise<void> {
-  return withTempDir(async (dir) => {
-    await makeStore(`${dir}/data`);
-    const env = { MAIL_CONFIG: "/dev/null", MAIL_DATA_DIR: `${dir}/data`, MAIL_DISK_RESERVE: "0" };
-    await fn({ dir, run: (args) => gomail(args.replaceAll("@", dir), { env }) });
-  });
-}
 
 const IDENTITY = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX";
 const RECIPIENT = "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj";

@@ -20,9 +20,10 @@ import {
   type Summary,
 } from "./manifest.ts";
 import { DATABASE, fileNameOf, knownName, SECRET_FILES, SMALL_BYTES_MAX } from "./names.ts";
+import { giveTo, type Owner, ownerOf } from "./owner.ts";
 import type { sealer } from "./seal.ts";
 import { takeSnapshot } from "./snapshot.ts";
-import { giveTo, type Owner, ownerOf, WorkDir } from "./work_dir.ts";
+import { WorkDir } from "./work_dir.ts";
 import { archiveBytes, type ArchivePlan } from "./write_archive.ts";
 
 /** Written in small steps to disk, so that the daemon's own syncs never wait behind a large one. */

@@ -35,6 +35,7 @@ const from = (path: string) => ({
   openWith: { identities: [] },
   progress: () => {},
   now: Date.UTC(2026, 0, 1),
+  places: [],
 });
 const verify = (path: string): Promise<Manifest> => readBackup({ ...from(path), sink: NOWHERE });
 const names = (dir: string) => [...Deno.readDirSync(dir)].map(({ name }) => name).sort();
@@ -179,6 +180,7 @@ test("A restore goes into an empty folder only, and leaves it as it was when it 
     await restoreBackup(target, from(path));
     assert(names(target).includes("gomail.db"));
     await Deno.mkdir(`${place.dir}/half/.gomail-restore`, { recursive: true });
+    await Deno.writeTextFile(`${place.dir}/half/url_key`, "moved already");
     await refuses(() => restoreBackup(`${place.dir}/half`, from(path)), /earlier restore was cut off/);
     await assertRejects(() => openTestStore(`${place.dir}/half`), Error, "a restore into it was cut off");
   }));

@@ -8,7 +8,13 @@ import { test, withTempDir } from "../../support/test.ts";
 import { openTestStore, T0 } from "../support.ts";
 import { forged, options, sampleArchive, streamOf, verify } from "./support.ts";
 
-const from = (source: Source) => ({ source, openWith: { identities: [] }, progress: () => {}, now: T0 });
+const from = (source: Source) => ({
+  source,
+  openWith: { identities: [] },
+  progress: () => {},
+  now: T0,
+  places: [],
+});
 
 test("A forged database is refused: code of its own, bodies elsewhere, other facts than its manifest's", async () => {
   const good = await sampleArchive();
