@@ -8,7 +8,7 @@
 
 import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { freeBytes, lockDataDir, RESTORE_DIR, syncDir, unlockDataDir } from "../disk.ts";
+import { freeBytes, isDirectory, lockDataDir, RESTORE_DIR, syncDir, unlockDataDir } from "../disk.ts";
 import { writeAll } from "./bytes.ts";
 import { checkDatabase } from "./check_database.ts";
 import { BackupError } from "./errors.ts";
@@ -16,7 +16,7 @@ import type { Manifest } from "./manifest.ts";
 import { chunkOffset, DATABASE } from "./names.ts";
 import { Bequest, giveTo, type Heir, heirOf, ownerOf } from "./owner.ts";
 import type { EntrySink, Sink } from "./read_archive.ts";
-import { readBackup, type ReadOptions } from "./read_backup.ts";
+import { checkSource, readBackup, type ReadOptions } from "./read_backup.ts";
 import { WorkDir } from "./work_dir.ts";
 
 /** The config of a backup is shown, not put to use: the host it comes back on may have one of its own. */
@@ -170,7 +170,7 @@ async function claim(dataDir: string): Promise<boolean> {
     }
     if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
   }
-  if (!await Deno.stat(dataDir).then(({ isDirectory }) => isDirectory, () => false)) {
+  if (!await isDirectory(dataDir)) {
     throw new BackupError(`Cannot restore to ${dataDir}: it is no directory`);
   }
   await checkEmpty(dataDir);
@@ -242,6 +242,7 @@ async function restoreInto(
 
 /** Restores into `dataDir`, which must not exist or be empty. On any refusal it is as it was. */
 export async function restoreBackup(dataDir: string, options: RestoreOptions): Promise<Restored> {
+  await checkSource(options.source);
   const isNew = await claim(dataDir);
   const before = ownerOf(dataDir);
   const hadLock = await Deno.lstat(join(dataDir, "lock")).then(() => true, () => false);
@@ -262,6 +263,7 @@ export async function restoreBackup(dataDir: string, options: RestoreOptions): P
 
 /** The same proof in a folder below `workIn`, of which nothing is kept. */
 export async function tryRestore(workIn: string, options: Omit<ReadOptions, "sink">): Promise<Manifest> {
+  await checkSource(options.source);
   const work = await WorkDir.open(workIn);
   try {
     return await fill(new Stage(work.path), options);

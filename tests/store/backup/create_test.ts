@@ -109,6 +109,27 @@ test("A file that is there is never written over, and a store that is not there 
     assertEquals(names(place.dataDir).filter((name) => name.startsWith(".")), []);
   }));
 
+test("A file system without hard links holds store and backups all the same, and nothing is written over", () =>
+  withPlace(async (place) => {
+    const link = Deno.link;
+    // As FAT says it.
+    Deno.link = () =>
+      Promise.reject(new Deno.errors.PermissionDenied("Operation not permitted (os error 1)"));
+    try {
+      const path = await make(place);
+      assertEquals([names(place.out).length, mode(path)], [2, "600"]);
+      assertEquals((await verify(path)).summary.messages, 3);
+      assertEquals((await restoreBackup(`${place.dir}/again`, from(path))).summary.missing_blobs, []);
+      const mine = `${place.dir}/mine.tar`;
+      // It comes while the archive is written.
+      const progress = (what: string) => what === "writing" && Deno.writeTextFileSync(mine, "precious");
+      await refuses(() => make(place, { output: { kind: "file", path: mine }, progress }), /it exists$/);
+      assertEquals(await Deno.readTextFile(mine), "precious");
+    } finally {
+      Deno.link = link;
+    }
+  }));
+
 test("An increment holds what changed, and needs its chain whole", () =>
   withPlace(async (place) => {
     const full = await make(place);
