@@ -7,6 +7,7 @@
 import { DatabaseSync } from "node:sqlite";
 import { APPLICATION_ID } from "../connection.ts";
 import { migrate, MIGRATIONS, schemaVersion } from "../migrations/mod.ts";
+import { checkValues } from "./check_values.ts";
 import { BackupError } from "./errors.ts";
 import type { Manifest } from "./manifest.ts";
 import { knownName } from "./names.ts";
@@ -58,6 +59,7 @@ function checkRows(db: DatabaseSync): void {
   if (db.prepare(WRONG_BODY).get() !== undefined) {
     throw new BackupError("Cannot use the backup: a row names a body outside its place");
   }
+  checkValues(db);
   if (db.prepare("PRAGMA foreign_key_check").get() !== undefined) {
     throw new BackupError("Cannot use the backup: rows of its database refer to rows that are not there");
   }

@@ -7,12 +7,12 @@
  */
 
 import { dirname, join } from "node:path";
-import { DatabaseSync } from "node:sqlite";
 import { freeBytes, isDirectory, lockDataDir, RESTORE_DIR, syncDir, unlockDataDir } from "../disk.ts";
 import { writeAll } from "./bytes.ts";
 import { checkDatabase } from "./check_database.ts";
 import { BackupError } from "./errors.ts";
 import type { Manifest } from "./manifest.ts";
+import { mendDatabase } from "./mend_database.ts";
 import { chunkOffset, DATABASE } from "./names.ts";
 import { Bequest, giveTo, type Heir, heirOf, ownerOf } from "./owner.ts";
 import type { EntrySink, Sink } from "./read_archive.ts";
@@ -90,23 +90,6 @@ class Stage implements Sink {
       ? 0
       : this.#sinceChecked + bytes.length;
     await writeAll(file, bytes);
-  }
-}
-
-/**
- * Lets the numbers of events go on from the time, in milliseconds: readers of events keep one as their place, and one
- * that was given out after the backup would hide from its reader whatever got a number below it. Nobody has so many
- * events that their numbers, counted on from an earlier restore's time, overtake the clock.
- */
-function leapAhead(path: string, now: number): void {
-  const db = new DatabaseSync(path);
-  try {
-    db.exec("PRAGMA trusted_schema = OFF; PRAGMA synchronous = FULL");
-    const leap = db.prepare("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'events'");
-    const first = db.prepare("INSERT INTO sqlite_sequence (name, seq) VALUES ('events', ?)");
-    if (leap.run(now).changes === 0) first.run(now);
-  } finally {
-    db.close();
   }
 }
 
@@ -229,7 +212,7 @@ async function restoreInto(
   });
   await Deno.mkdir(stageDir, { mode: 0o700 });
   const manifest = await fill(new Stage(stageDir), options);
-  leapAhead(join(stageDir, DATABASE), options.now);
+  mendDatabase(join(stageDir, DATABASE), options.now);
   const us = ownerOf(stageDir);
   const heir = us && heirOf(us, isNew ? dirname(dataDir) : dataDir, isNew, options.places);
   const bequest = new Bequest(heir);

@@ -182,14 +182,18 @@ export function lying(entries: readonly Raw[], change: (text: string) => string)
 }
 
 /** A full archive with its database changed and all sums in order: made without our writer, which would refuse some. */
-export async function forged(archive: Uint8Array, change: (db: DatabaseSync) => void): Promise<Uint8Array> {
+export async function forged(
+  archive: Uint8Array,
+  change: (db: DatabaseSync, path: string) => void,
+): Promise<Uint8Array> {
   const entries = entriesOf(archive);
   const chunks = entries.filter(({ name }) => name.startsWith("gomail.db/"));
   let bytes = joined(chunks.map((chunk) => chunk.bytes));
   await withTempDir(async (dir) => {
     await Deno.writeFile(`${dir}/db`, bytes);
     const db = new DatabaseSync(`${dir}/db`);
-    change(db);
+    db.exec("PRAGMA synchronous = OFF");
+    change(db, `${dir}/db`);
     db.close();
     bytes = await Deno.readFile(`${dir}/db`);
   });
