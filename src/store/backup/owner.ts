@@ -6,6 +6,7 @@
  */
 
 import { lchownSync } from "node:fs";
+import { dirname } from "node:path";
 
 const ROOT = 0;
 
@@ -42,9 +43,12 @@ function ownerIfThere(path: string): Owner | null {
   }
 }
 
-/** What `us` puts into `dir` belongs to the first of the folders that is not root's; a new folder `us` may keep. */
-export function heirOf(us: Owner, dir: string, isNew: boolean, places: readonly string[]): Heir {
-  const likes = us.uid === ROOT ? [dir, ...places] : isNew ? [] : [dir];
+/**
+ * Whose a data directory is to be that `us` fills: of root's the first that is not root's among it, the folder it is
+ * in, and the places. Anybody else keeps one that he made.
+ */
+export function heirOf(us: Owner, dataDir: string, isNew: boolean, places: readonly string[]): Heir {
+  const likes = us.uid === ROOT ? [dataDir, dirname(dataDir), ...places] : isNew ? [] : [dataDir];
   for (const like of likes) {
     const owner = ownerIfThere(like);
     if (owner !== null && owner.uid !== ROOT) return { ...owner, like };

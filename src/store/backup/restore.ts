@@ -214,7 +214,7 @@ async function restoreInto(
   const manifest = await fill(new Stage(stageDir), options);
   mendDatabase(join(stageDir, DATABASE), options.now);
   const us = ownerOf(stageDir);
-  const heir = us && heirOf(us, isNew ? dirname(dataDir) : dataDir, isNew, options.places);
+  const heir = us && heirOf(us, dataDir, isNew, options.places);
   const bequest = new Bequest(heir);
   await settle(stageDir, bequest);
   for (const path of [join(dataDir, "lock"), dataDir]) bequest.give(path);
