@@ -62,21 +62,23 @@ testAsRoot("A path is given away itself, and never what a link leads to", () =>
   }));
 
 testAsRoot(
-  "Root gives to the folder's owner, then to the places'; anybody else only to an existing folder's",
+  "Root gives to whoever has the directory, its parent or the places; anybody else keeps what he made",
   () =>
     withTempDir(async (dir) => {
       const daemons = await folder(`${dir}/daemons`, DAEMON);
-      const roots = await folder(`${dir}/roots`);
-      const places = [`${dir}/nowhere`, roots, daemons];
+      const [inDaemons, inRoots] = [await folder(`${daemons}/data`), await folder(`${dir}/data`)];
+      const places = [`${dir}/nowhere`, inRoots, daemons];
       const toDaemon = { ...DAEMON, like: daemons };
-      assertEquals(heirOf(ROOT, daemons, true, []), toDaemon);
       assertEquals(heirOf(ROOT, daemons, false, []), toDaemon);
-      assertEquals(heirOf(ROOT, roots, true, places), toDaemon);
-      assertEquals(heirOf(ROOT, roots, false, places), toDaemon);
-      assertEquals(heirOf(ROOT, roots, true, [roots]), { ...ROOT, like: null });
+      // Also when a restore that was killed has made it.
+      for (const isNew of [true, false]) {
+        assertEquals(heirOf(ROOT, inDaemons, isNew, []), toDaemon);
+        assertEquals(heirOf(ROOT, inRoots, isNew, places), toDaemon);
+        assertEquals(heirOf(ROOT, inRoots, isNew, [inRoots]), { ...ROOT, like: null });
+        assertEquals(heirOf(PERSON, inRoots, isNew, places), { ...PERSON, like: null });
+      }
       assertEquals(heirOf(PERSON, daemons, true, places), { ...PERSON, like: null });
       assertEquals(heirOf(PERSON, daemons, false, places), toDaemon);
-      assertEquals(heirOf(PERSON, roots, false, places), { ...PERSON, like: null });
     }),
 );
 
