@@ -11,10 +11,10 @@ import { BackupError } from "./errors.ts";
 import { knownName } from "./names.ts";
 
 /**
- * Of sizes, counts, times and places in a sequence. Half of what JavaScript counts exactly, so that a sequence has room
- * to go on; in milliseconds the year 144683, of which a Date can be made.
+ * Of sizes, counts, times and places in a sequence: far from where JavaScript ceases to count exactly (2 ** 53), and so
+ * that a sequence has room to go on within the 15 digits of a cursor. In milliseconds it is the year 19809.
  */
-const INTEGER_MAX = 2 ** 52;
+const INTEGER_MAX = 2 ** 49;
 
 /** SQL that is true of a wrong value `c`. Nothing of it fails, also where `c` is no JSON. */
 type Rule = (c: string) => string;

@@ -5,7 +5,7 @@ import { DatabaseSync } from "node:sqlite";
 import { BackupError, createBackup, restoreBackup, type Source } from "../../../src/store/backup/mod.ts";
 import { migrate, MIGRATIONS } from "../../../src/store/migrations/mod.ts";
 import { test, withTempDir } from "../../support/test.ts";
-import { openTestStore, T0 } from "../support.ts";
+import { newMessage, openTestStore, T0 } from "../support.ts";
 import { archiveOf, entriesOf, forged, lying, options, sampleArchive, streamOf, verify } from "./support.ts";
 
 const from = (source: Source) => ({
@@ -71,7 +71,7 @@ const TOKEN = "INSERT INTO tokens VALUES ('t', 'x', 'ab', '[]', NULL, 0, NULL, N
 /** What a STRICT table takes, and no reader of it could. */
 const VALUES: [sql: string, place: string][] = [
   [`UPDATE messages SET received_at = ${BIG}`, "messages.received_at"],
-  ["UPDATE messages SET received_at = 8640000000000001", "messages.received_at"],
+  ["UPDATE messages SET received_at = 562949953421313", "messages.received_at"],
   ["UPDATE messages SET received_at = -1", "messages.received_at"],
   ["UPDATE messages SET size_bytes = -1", "messages.size_bytes"],
   ["UPDATE messages SET size_bytes = size_bytes + 1", "messages.size_bytes"],
@@ -140,6 +140,34 @@ test("A value that a column takes and that would break whoever reads it is refus
   });
 });
 
+test("With the largest values that are taken, a store is read, takes mail and goes on counting", async () => {
+  const max = 2 ** 49;
+  const sql = `PRAGMA foreign_keys = OFF; ${JOB}
+    UPDATE jobs SET created_at = ${max}, expires_at = ${max}, attempts = ${max}, last_attempt_at = ${max};
+    UPDATE contents SET seq = ${max} WHERE seq = 3; UPDATE messages SET seq = ${max} WHERE seq = 3;
+    UPDATE events SET message_seq = ${max} WHERE message_seq = 3; UPDATE events SET seq = ${max} WHERE seq = 3;
+    UPDATE sqlite_sequence SET seq = ${max}; ${BAN} UPDATE bans SET times = ${max}, expires_at = ${max}`;
+  const bytes = await forged(await sampleArchive(), (db) => db.exec(sql));
+  await withTempDir(async (dir) => {
+    await restoreBackup(`${dir}/yes`, from({ kind: "stream", stream: streamOf(bytes) }));
+    const store = await openTestStore(`${dir}/yes`);
+    try {
+      const [first] = (await store.listEvents({ limit: 9 })).items;
+      const { nextCursor } = await store.listEvents({ limit: 9 });
+      await store.addMessage(newMessage({ id: "after" }));
+      assertEquals(first?.message.id, "small-1");
+      const heard = await store.listEvents({ cursor: nextCursor, limit: 9 });
+      assertEquals(heard.items.map(({ message }) => message.id), ["after"]);
+      const messages = (await store.listMessages({}, { limit: 9 })).items.map(({ id }) => id);
+      assertEquals(messages, ["after", "big-1", "small-2", "small-1"]);
+      const [job] = (await store.listJobs({}, { limit: 9 })).items;
+      assertEquals(new Date(job!.expiresAt).getUTCFullYear(), 19_809);
+    } finally {
+      await store.close();
+    }
+  });
+});
+
 /** Gives the size of the first message's row another type, which takes as many bytes (sqlite.org/fileformat2.html 2.1). */
 function retype(path: string, type: number): void {
   const bytes = Deno.readFileSync(path);
@@ -170,7 +198,7 @@ test("What is counted besides the rows is counted anew: the queue's numbers, wha
     good,
     (db) =>
       db.exec(`${pending} UPDATE jobs SET state = 'pending'; DELETE FROM lanes;
-      UPDATE stored SET bytes = 1 << 51; INSERT INTO job_counts VALUES ('smtp', 'dead', 9)`),
+      UPDATE stored SET bytes = 1 << 48; INSERT INTO job_counts VALUES ('smtp', 'dead', 9)`),
   );
   await withTempDir(async (dir) => {
     const owed = archiveOf(lying(entriesOf(bytes), (text) => text.replace('"jobs_owed":0', '"jobs_owed":1')));
