@@ -27,7 +27,9 @@ INSERT INTO lanes SELECT carrier, lane, min(due_at) FROM jobs INDEXED BY jobs_du
 function leapAhead(db: DatabaseSync, now: number): void {
   const leap = db.prepare("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'events'");
   const first = db.prepare("INSERT INTO sqlite_sequence (name, seq) VALUES ('events', ?)");
-  if (leap.run(now).changes === 0) first.run(now);
+  // The column has no type, and would keep a JavaScript number as a REAL.
+  const seq = BigInt(Math.trunc(now));
+  if (leap.run(seq).changes === 0) first.run(seq);
 }
 
 /** `now`: wall clock, milliseconds. */

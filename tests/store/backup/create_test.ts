@@ -236,6 +236,23 @@ test("A reader of events misses nothing after a restore, nor after a second one 
     assertEquals(all, ["small-1", "small-2", "big-1", "newer", "newest"]);
   }));
 
+test("A restored store is backed up and restored again, also when nothing has happened in between", () =>
+  withPlace(async (place) => {
+    let path = await make(place);
+    for (const name of ["first", "second"]) {
+      const dataDir = `${place.dir}/${name}`;
+      await restoreBackup(dataDir, from(path));
+      path = await make({ ...place, dataDir, out: `${place.dir}/out_${name}` });
+    }
+    await restoreBackup(`${place.dir}/third`, from(path));
+    const empty = `${place.dir}/empty`;
+    await (await openTestStore(empty)).close();
+    path = await make({ ...place, dataDir: empty, out: `${place.dir}/out_empty` });
+    await restoreBackup(`${place.dir}/fourth`, from(path));
+    path = await make({ ...place, dataDir: `${place.dir}/fourth`, out: `${place.dir}/out_fourth` });
+    await restoreBackup(`${place.dir}/fifth`, from(path));
+  }));
+
 /** The path of the one body that is a file. */
 async function bigBodyOf(dataDir: string): Promise<string> {
   const db = new DatabaseSync(`${dataDir}/gomail.db`);
