@@ -41,6 +41,15 @@ function checkSchema(db: DatabaseSync, version: number): void {
   throw new BackupError("Cannot use the backup: its database has another schema than GoMail makes");
 }
 
+/** The file's header may ask for no more than reading (sqlite.org/fileformat2.html 1.3.3). */
+function checkWritable(db: DatabaseSync): void {
+  try {
+    db.exec("PRAGMA query_only = OFF; BEGIN IMMEDIATE; ROLLBACK; PRAGMA query_only = ON");
+  } catch {
+    throw new BackupError("Cannot use the backup: its database can only be read");
+  }
+}
+
 function checkRows(db: DatabaseSync): void {
   const [owner] = Object.values(db.prepare("PRAGMA application_id").get() ?? {});
   const version = schemaVersion(db);
@@ -60,6 +69,7 @@ function checkRows(db: DatabaseSync): void {
     throw new BackupError("Cannot use the backup: a row names a body outside its place");
   }
   checkValues(db);
+  checkWritable(db);
   if (db.prepare("PRAGMA foreign_key_check").get() !== undefined) {
     throw new BackupError("Cannot use the backup: rows of its database refer to rows that are not there");
   }

@@ -59,7 +59,7 @@ const RULES: Record<string, Record<string, Rule>> = {
   bounces: { message_id: id },
 };
 
-/** Its columns have no types; a whole number that is a REAL counts as well as any. */
+/** Its columns have no types; a whole number that is a REAL counts as well. */
 const WRONG_SEQUENCE = `SELECT 1 FROM sqlite_sequence WHERE typeof(name) <> 'text'
     OR typeof(seq) NOT IN ('integer', 'real') OR seq NOT BETWEEN 0 AND ${INTEGER_MAX} OR seq <> CAST(seq AS INTEGER)
   UNION ALL SELECT 1 FROM sqlite_sequence GROUP BY name HAVING count(*) > 1`;

@@ -6,7 +6,17 @@ import { BackupError, createBackup, restoreBackup, type Source } from "../../../
 import { migrate, MIGRATIONS } from "../../../src/store/migrations/mod.ts";
 import { test, withTempDir } from "../../support/test.ts";
 import { newMessage, openTestStore, T0 } from "../support.ts";
-import { archiveOf, entriesOf, forged, lying, options, sampleArchive, streamOf, verify } from "./support.ts";
+import {
+  archiveOf,
+  entriesOf,
+  forged,
+  lying,
+  options,
+  sampleArchive,
+  streamOf,
+  verify,
+  withDatabaseBytes,
+} from "./support.ts";
 
 const from = (source: Source) => ({
   source,
@@ -165,6 +175,16 @@ test("With the largest values that are taken, a store is read, takes mail and go
     } finally {
       await store.close();
     }
+  });
+});
+
+test("A database that says of itself that it may not be written is refused", async () => {
+  const bytes = await withDatabaseBytes(await sampleArchive(), (database) => database.with(18, 3));
+  await withTempDir(async (dir) => {
+    const restored = restoreBackup(`${dir}/no`, from({ kind: "stream", stream: streamOf(bytes) }));
+    const error = await assertRejects(() => restored, BackupError);
+    assertEquals((error as Error).message, "Cannot use the backup: its database can only be read");
+    assertEquals([...Deno.readDirSync(dir)], []);
   });
 });
 
