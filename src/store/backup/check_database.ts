@@ -44,7 +44,9 @@ function checkSchema(db: DatabaseSync, version: number): void {
 /** The file's header may ask for no more than reading (sqlite.org/fileformat2.html 1.3.3). */
 function checkWritable(db: DatabaseSync): void {
   try {
-    db.exec("PRAGMA query_only = OFF; BEGIN IMMEDIATE; ROLLBACK; PRAGMA query_only = ON");
+    db.exec(
+      "PRAGMA query_only = OFF; BEGIN; UPDATE stored SET bytes = bytes; ROLLBACK; PRAGMA query_only = ON",
+    );
   } catch {
     throw new BackupError("Cannot use the backup: its database can only be read");
   }
