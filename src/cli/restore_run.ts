@@ -1,15 +1,18 @@
 /** What `restore` does: a backup back into an empty data directory, or the proof that it could be. Says what is not in it. */
 
 import { dirname, resolve } from "node:path";
+import { OWN_PLACES } from "../base/places.ts";
 import {
+  type Manifest,
   restoreBackup,
+  type Restored,
   RESTORED_CONFIG,
   type Source,
   type Summary,
   tryRestore,
 } from "../store/backup/mod.ts";
 import { openWithOf, progressOn, sizeText, storeOf, told } from "./backup_context.ts";
-import { EXIT, type Invocation, isOn } from "./command.ts";
+import { CommandError, EXIT, type Invocation, isOn } from "./command.ts";
 import { json } from "./format.ts";
 
 /** What a backup holds, in a few words. */
@@ -39,6 +42,28 @@ function aftermath({ created_at, last_message, jobs_owed, missing_blobs }: Summa
   return lines.map((line) => `${line}\n`).join("");
 }
 
+const quoted = (path: string) => /^[\w./+-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
+
+/** Whose it is now: a daemon of another user can't open it. */
+function ownerText(dataDir: string, { heir }: Restored): string {
+  if (heir === null) return "";
+  const { uid, gid, like } = heir;
+  if (like !== null) return `It belongs to user ${uid} and group ${gid}, as ${like} does.\n`;
+  return uid === 0
+    ? `It belongs to root. For a daemon of another user: chown -R USER: ${quoted(dataDir)}\n`
+    : `It belongs to user ${uid} and group ${gid}, who restored it.\n`;
+}
+
+/** Throws when it has still to be given to whoever shall open it. */
+function checkGiven(dataDir: string, { heir, isUngiven }: Restored): void {
+  if (!isUngiven || heir === null) return;
+  const { uid, gid, like } = heir;
+  throw new CommandError(
+    `Cannot give ${dataDir} to user ${uid} and group ${gid}, whose ${like} is: this user may not; ` +
+      `it is whole, and needs, as root: chown -R ${uid}:${gid} ${quoted(dataDir)}`,
+  );
+}
+
 export async function runRestore(invocation: Invocation): Promise<number> {
   const { io, args, flags } = invocation;
   const openWith = openWithOf(invocation);
@@ -55,24 +80,30 @@ export async function runRestore(invocation: Invocation): Promise<number> {
     openWith,
     progress: (bytes: number) => progress.show(`reading, ${sizeText(read += bytes)}`),
   };
-  const manifest = await told(async () => {
+  const [{ summary, files }, restored] = await told(async (): Promise<[Manifest, Restored | null]> => {
     try {
-      if (!verifyOnly) return await restoreBackup(dataDir, { ...options, now: io.now() });
-      return await tryRestore(path === null ? io.env.get("TMPDIR") || "/tmp" : dirname(path), options);
+      if (verifyOnly) {
+        const workIn = path === null ? io.env.get("TMPDIR") || "/tmp" : dirname(path);
+        return [await tryRestore(workIn, options), null];
+      }
+      const done = await restoreBackup(dataDir, { ...options, now: io.now(), places: OWN_PLACES });
+      return [done, done];
     } finally {
       progress.end();
     }
   });
-  const { summary, files } = manifest;
   if (isOn(flags, "json")) {
-    io.out(json({ restored: verifyOnly ? null : dataDir, ...summary }));
-    return EXIT.ok;
+    const owner = restored?.heir ? { uid: restored.heir.uid, gid: restored.heir.gid } : null;
+    io.out(json({ restored: restored && dataDir, owner, ...summary }));
+  } else {
+    const what = `backup of ${summary.created_at}, ${contentText(summary)}`;
+    io.out(restored ? `restored to ${dataDir}: ${what}\n` : `can be restored: ${what}\n`);
+    io.out(aftermath(summary));
+    if (restored && !restored.isUngiven) io.out(ownerText(dataDir, restored));
+    if (restored && files.some(({ name }) => name.startsWith("config/"))) {
+      io.out(`Its config is in ${dataDir}/${RESTORED_CONFIG}, for you to compare and put in its place.\n`);
+    }
   }
-  const what = `backup of ${summary.created_at}, ${contentText(summary)}`;
-  io.out(verifyOnly ? `can be restored: ${what}\n` : `restored to ${dataDir}: ${what}\n`);
-  io.out(aftermath(summary));
-  if (!verifyOnly && files.some(({ name }) => name.startsWith("config/"))) {
-    io.out(`Its config is in ${dataDir}/${RESTORED_CONFIG}, for you to compare and put in its place.\n`);
-  }
+  if (restored) checkGiven(dataDir, restored);
   return EXIT.ok;
 }

@@ -44,6 +44,16 @@ export async function durableDir(path: string): Promise<void> {
   await syncDir(dirname(path));
 }
 
+/** False as well where nothing is. */
+export async function isDirectory(path: string): Promise<boolean> {
+  try {
+    return (await Deno.stat(path)).isDirectory;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return false;
+    throw error;
+  }
+}
+
 export async function syncDir(path: string): Promise<void> {
   using dir = await Deno.open(path, { read: true });
   await dir.sync();

@@ -6,8 +6,10 @@
  */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { type Clock, systemClock } from "../../src/base/clock.ts";
 import { gomail } from "../cli/support.ts";
 import { archiveOf, entriesOf, joined, type Raw, rawEntry } from "../store/backup/support.ts";
+import { openTestStore, rawBytes } from "../store/support.ts";
 import { DaemonProcess } from "../support/daemon_process.ts";
 import { idOf, plainMail, type TestDaemon, withDaemon } from "../support/harness.ts";
 import { test, withTempDir } from "../support/test.ts";
@@ -85,6 +87,59 @@ test("A backup works with the daemon stopped by force, its write-ahead log inclu
     const ran = await run(`backup create --data-dir ${dir}/data --output ${dir}/b.tar --json`);
     assertEquals(JSON.parse(ran.out).messages, 1);
   }));
+
+/** The system's, but what comes each hour comes all the time. */
+const HASTY: Clock = {
+  ...systemClock,
+  timer: (delayMs, fn) => systemClock.timer(delayMs >= 60_000 ? 20 : delayMs, fn),
+};
+const deleted = async (d: TestDaemon) =>
+  [...(await d.metrics()).matchAll(/^gomail_retention_deleted_total\{.*\} (\d+)$/gm)]
+    .reduce((sum, [, count]) => sum + Number(count), 0);
+
+test("While retention deletes mail and bodies, backups are whole, with every body that they name", () =>
+  withDaemon({ retention_bytes: 6 * 1024 * 1024 }, async (d) => {
+    const sent = new Map<string, string>();
+    let isDone = false;
+    const load = Promise.all([0, 1, 2].map(async (sender) => {
+      for (let i = 0; !isDone; i++) {
+        // Every second one is a file of its own.
+        const mail = plainMail({ Subject: `${sender} ${i}` }, BIG_LINE.repeat(i % 2 === 0 ? 2_000 : 1));
+        sent.set(idOf(await d.send(mail)), mail);
+      }
+    }));
+    try {
+      await until(async () => await deleted(d) > 0, "retention to delete", 60_000);
+      const paths: string[] = [];
+      for (let meanwhile = 0; meanwhile < 3;) {
+        const before = await deleted(d);
+        paths.push(await backup(d, paths.length % 2 === 0 ? "" : "--incremental"));
+        if (await deleted(d) > before) meanwhile++;
+        assert(paths.length < 50, "retention deletes nothing while backups are made");
+      }
+      for (const path of paths) {
+        const target = `${d.dir}/again`;
+        assertMatch((await run(`backup verify ${path}`)).out, /^sound: /);
+        const restored = await run(`restore ${path} --data-dir ${target} --json`);
+        assertEquals([restored.code, JSON.parse(restored.out).missing_blobs], [0, []], restored.err);
+        const store = await openTestStore(target);
+        try {
+          const { items } = await store.listMessages({}, { limit: 500 });
+          assert(items.length > 10 && items.length === JSON.parse(restored.out).messages);
+          for (const { id } of items.filter((item) => sent.has(item.id))) {
+            const raw = new TextDecoder().decode(await rawBytes(store, id));
+            assert(raw.endsWith(sent.get(id)!.split("\r\n\r\n")[1]!), id);
+          }
+        } finally {
+          await store.close();
+        }
+        await Deno.remove(target, { recursive: true });
+      }
+    } finally {
+      isDone = true;
+      await load;
+    }
+  }, { clock: HASTY }));
 
 /** What an attacker may put beside or in place of the entry `like`, by what it is. */
 function hostile(like: Raw): [what: string, entry: Raw][] {

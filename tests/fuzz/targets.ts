@@ -21,6 +21,7 @@ export const TARGETS: ReadonlyMap<string, Load> = new Map<string, Load>([
   ["receiver", () => import("./targets/receiver.ts")],
   ["dns", () => import("./targets/dns.ts")],
   ["smtp_client", () => import("./targets/smtp_client.ts")],
+  ["backup", () => import("./targets/backup.ts")],
   ["authenticate", () => import("./targets/authenticate.ts")],
 ]);
 

@@ -6,7 +6,7 @@
 
 import { basename, dirname, join } from "node:path";
 import { statfs } from "node:fs/promises";
-import { syncDir } from "../disk.ts";
+import { isDirectory, syncDir } from "../disk.ts";
 import { writeAll } from "./bytes.ts";
 import { BackupError } from "./errors.ts";
 import { BESIDE, newestBase } from "./folder.ts";
@@ -20,9 +20,10 @@ import {
   type Summary,
 } from "./manifest.ts";
 import { DATABASE, fileNameOf, knownName, SECRET_FILES, SMALL_BYTES_MAX } from "./names.ts";
+import { giveTo, type Owner, ownerOf } from "./owner.ts";
 import type { sealer } from "./seal.ts";
 import { takeSnapshot } from "./snapshot.ts";
-import { giveTo, type Owner, ownerOf, WorkDir } from "./work_dir.ts";
+import { WorkDir } from "./work_dir.ts";
 import { archiveBytes, type ArchivePlan } from "./write_archive.ts";
 
 /** Written in small steps to disk, so that the daemon's own syncs never wait behind a large one. */
@@ -154,12 +155,27 @@ async function writeSmall(path: string, text: string, owner: Owner | null): Prom
   giveTo(path, owner);
 }
 
-/** Gives the file its name; a hard link, because a rename would go over what is there. */
+/**
+ * Gives the file its name; a hard link, because a rename would go over what is there. A file system that has no such
+ * thing (FAT, some network and FUSE ones) says so in many ways, none of which is sure: there the name is first taken
+ * by an empty file, and the rename goes over that.
+ */
 async function place(from: string, to: string): Promise<void> {
   try {
-    await Deno.link(from, to);
+    try {
+      return await Deno.link(from, to);
+    } catch (error) {
+      if (error instanceof Deno.errors.AlreadyExists) throw error;
+    }
+    (await Deno.open(to, { createNew: true, write: true, mode: 0o600 })).close();
   } catch (error) {
     if (error instanceof Deno.errors.AlreadyExists) throw new BackupError(`Cannot write ${to}: it exists`);
+    throw error;
+  }
+  try {
+    await Deno.rename(from, to);
+  } catch (error) {
+    await Deno.remove(to);
     throw error;
   }
 }
@@ -253,18 +269,29 @@ async function leaveNote(
   await Deno.rename(draft, join(options.dataDir, LAST_BACKUP));
 }
 
+async function makeFolder(dir: string): Promise<void> {
+  try {
+    await Deno.mkdir(dir, { mode: 0o700 });
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) {
+      throw new BackupError(
+        `Cannot make a backup in ${dir}: there is no directory ${dirname(dir)}; make it first`,
+      );
+    }
+    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+  }
+}
+
 /** Where the work is done: on the output's disk, which is meant for it; beside the store when there is none. */
 async function workPlace({ output, dataDir }: CreateOptions): Promise<string> {
   if (output.kind === "stream") return dataDir;
   const dir = output.kind === "file" ? dirname(output.path) : output.dir;
-  if (output.kind === "folder") {
-    await Deno.mkdir(dir, { mode: 0o700 }).catch((error) => {
-      if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
-    });
-  } else if (await Deno.lstat(output.path).then(() => true, () => false)) {
+  if (output.kind === "folder") await makeFolder(dir);
+  else if (await Deno.lstat(output.path).then(() => true, () => false)) {
     throw new BackupError(`Cannot write ${output.path}: it exists`);
   }
-  return dir;
+  if (await isDirectory(dir)) return dir;
+  throw new BackupError(`Cannot make a backup in ${dir}: there is no such directory`);
 }
 
 /** What an increment can stand on, unless it is time for a full one. */

@@ -15,5 +15,5 @@ export {
 export type { Manifest, Summary } from "./manifest.ts";
 export { proveBackup } from "./prove.ts";
 export { NOWHERE, readBackup, type ReadOptions, type Source } from "./read_backup.ts";
-export { restoreBackup, RESTORED_CONFIG, tryRestore } from "./restore.ts";
+export { restoreBackup, type Restored, RESTORED_CONFIG, tryRestore } from "./restore.ts";
 export { type OpenWith, sealer } from "./seal.ts";

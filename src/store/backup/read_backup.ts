@@ -71,8 +71,21 @@ function openStream(file: Deno.FsFile, progress: (bytes: number) => void) {
   return { stream, close };
 }
 
+/** Throws when there is no such file, before any work is done. */
+export async function checkSource(source: Source): Promise<void> {
+  if (source.kind === "stream") return;
+  const { path } = source;
+  try {
+    if ((await Deno.stat(path)).isFile) return;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) throw new BackupError(`Cannot use ${path}: no such file`);
+    throw error;
+  }
+  throw new BackupError(`Cannot use ${path}: it is no file`);
+}
+
 async function readFile(path: string, { openWith, progress }: ReadOptions, sink: Sink) {
-  if (!(await Deno.stat(path)).isFile) throw new BackupError(`Cannot use ${path}: it is no file`);
+  await checkSource({ kind: "file", path });
   const { stream, close } = openStream(await Deno.open(path, { read: true }), progress);
   try {
     return await readOne(stream, path, openWith, sink);

@@ -3,33 +3,15 @@
  * next run knows a leftover from the work of a neighbour, and clears it away.
  */
 
-import { lchownSync } from "node:fs";
 import { join } from "node:path";
 import { BackupError } from "./errors.ts";
+import { giveTo, type Owner } from "./owner.ts";
 
 const PREFIX = ".gomail-backup-";
 const NAME = /^\.gomail-backup-[0-9a-f]{16}$/;
 const LOCK = "lock";
 /** Between the making of a folder and its lock. */
 const YOUNG_MS = 60_000;
-
-/** Who is to own what we make in somebody else's folder, as root does. */
-export interface Owner {
-  uid: number;
-  gid: number;
-}
-
-export function ownerOf(path: string): Owner | null {
-  const { uid, gid } = Deno.statSync(path);
-  return uid === null || gid === null ? null : { uid, gid };
-}
-
-/** Gives a path to `owner`, itself and not what a link leads to; only root can, and only root has to. */
-export function giveTo(path: string, owner: Owner | null): void {
-  if (owner === null) return;
-  const { uid, gid } = Deno.lstatSync(path);
-  if (uid !== owner.uid || gid !== owner.gid) lchownSync(path, owner.uid, owner.gid);
-}
 
 export class WorkDir {
   readonly path: string;

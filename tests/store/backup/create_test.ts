@@ -35,6 +35,7 @@ const from = (path: string) => ({
   openWith: { identities: [] },
   progress: () => {},
   now: Date.UTC(2026, 0, 1),
+  places: [],
 });
 const verify = (path: string): Promise<Manifest> => readBackup({ ...from(path), sink: NOWHERE });
 const names = (dir: string) => [...Deno.readDirSync(dir)].map(({ name }) => name).sort();
@@ -108,6 +109,27 @@ test("A file that is there is never written over, and a store that is not there 
     assertEquals(names(place.dataDir).filter((name) => name.startsWith(".")), []);
   }));
 
+test("A file system without hard links holds store and backups all the same, and nothing is written over", () =>
+  withPlace(async (place) => {
+    const link = Deno.link;
+    // As FAT says it.
+    Deno.link = () =>
+      Promise.reject(new Deno.errors.PermissionDenied("Operation not permitted (os error 1)"));
+    try {
+      const path = await make(place);
+      assertEquals([names(place.out).length, mode(path)], [2, "600"]);
+      assertEquals((await verify(path)).summary.messages, 3);
+      assertEquals((await restoreBackup(`${place.dir}/again`, from(path))).summary.missing_blobs, []);
+      const mine = `${place.dir}/mine.tar`;
+      // It comes while the archive is written.
+      const progress = (what: string) => what === "writing" && Deno.writeTextFileSync(mine, "precious");
+      await refuses(() => make(place, { output: { kind: "file", path: mine }, progress }), /it exists$/);
+      assertEquals(await Deno.readTextFile(mine), "precious");
+    } finally {
+      Deno.link = link;
+    }
+  }));
+
 test("An increment holds what changed, and needs its chain whole", () =>
   withPlace(async (place) => {
     const full = await make(place);
@@ -179,6 +201,7 @@ test("A restore goes into an empty folder only, and leaves it as it was when it 
     await restoreBackup(target, from(path));
     assert(names(target).includes("gomail.db"));
     await Deno.mkdir(`${place.dir}/half/.gomail-restore`, { recursive: true });
+    await Deno.writeTextFile(`${place.dir}/half/url_key`, "moved already");
     await refuses(() => restoreBackup(`${place.dir}/half`, from(path)), /earlier restore was cut off/);
     await assertRejects(() => openTestStore(`${place.dir}/half`), Error, "a restore into it was cut off");
   }));
@@ -211,6 +234,23 @@ test("A reader of events misses nothing after a restore, nor after a second one 
     // Without a place of its own, a reader hears all there is, in order.
     const [all] = await heardFrom(`${place.dir}/second`, "newest");
     assertEquals(all, ["small-1", "small-2", "big-1", "newer", "newest"]);
+  }));
+
+test("A restored store is backed up and restored again, also when nothing has happened in between", () =>
+  withPlace(async (place) => {
+    let path = await make(place);
+    for (const name of ["first", "second"]) {
+      const dataDir = `${place.dir}/${name}`;
+      await restoreBackup(dataDir, from(path));
+      path = await make({ ...place, dataDir, out: `${place.dir}/out_${name}` });
+    }
+    await restoreBackup(`${place.dir}/third`, from(path));
+    const empty = `${place.dir}/empty`;
+    await (await openTestStore(empty)).close();
+    path = await make({ ...place, dataDir: empty, out: `${place.dir}/out_empty` });
+    await restoreBackup(`${place.dir}/fourth`, from(path));
+    path = await make({ ...place, dataDir: `${place.dir}/fourth`, out: `${place.dir}/out_fourth` });
+    await restoreBackup(`${place.dir}/fifth`, from(path));
   }));
 
 /** The path of the one body that is a file. */

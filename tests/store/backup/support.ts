@@ -181,18 +181,14 @@ export function lying(entries: readonly Raw[], change: (text: string) => string)
   });
 }
 
-/** A full archive with its database changed and all sums in order: made without our writer, which would refuse some. */
-export async function forged(archive: Uint8Array, change: (db: DatabaseSync) => void): Promise<Uint8Array> {
+/** A full archive with its database's bytes changed and all sums in order: made without our writer, which would refuse some. */
+export async function withDatabaseBytes(
+  archive: Uint8Array,
+  change: (bytes: Uint8Array) => Uint8Array | Promise<Uint8Array>,
+): Promise<Uint8Array> {
   const entries = entriesOf(archive);
   const chunks = entries.filter(({ name }) => name.startsWith("gomail.db/"));
-  let bytes = joined(chunks.map((chunk) => chunk.bytes));
-  await withTempDir(async (dir) => {
-    await Deno.writeFile(`${dir}/db`, bytes);
-    const db = new DatabaseSync(`${dir}/db`);
-    change(db);
-    db.close();
-    bytes = await Deno.readFile(`${dir}/db`);
-  });
+  const bytes = await change(joined(chunks.map((chunk) => chunk.bytes)));
   const pieces: Raw[] = [];
   const step = chunks[0]!.bytes.length;
   for (let at = 0; at < bytes.length; at += step) {
@@ -208,4 +204,21 @@ export async function forged(archive: Uint8Array, change: (db: DatabaseSync) => 
           .replace(/"database":{"bytes":\d+/, `"database":{"bytes":${bytes.length}`),
     ),
   );
+}
+
+/** The same, changed as a database. */
+export async function forged(
+  archive: Uint8Array,
+  change: (db: DatabaseSync, path: string) => void,
+): Promise<Uint8Array> {
+  return await withDatabaseBytes(archive, (bytes) =>
+    withTempDir(async (dir) => {
+      const path = `${dir}/db`;
+      await Deno.writeFile(path, bytes);
+      const db = new DatabaseSync(path);
+      db.exec("PRAGMA synchronous = OFF");
+      change(db, path);
+      db.close();
+      return await Deno.readFile(path);
+    }));
 }

@@ -1,0 +1,119 @@
+/**
+ * Whether a database out of a backup is a store of ours. Whoever made an archive that is not encrypted may have written
+ * any database into it, with all sums in order, so nothing of it is believed: not its schema, which is program too,
+ * not its values, and not what its manifest says about it.
+ */
+
+import { DatabaseSync } from "node:sqlite";
+import { APPLICATION_ID } from "../connection.ts";
+import { migrate, MIGRATIONS, schemaVersion } from "../migrations/mod.ts";
+import { checkValues } from "./check_values.ts";
+import { BackupError } from "./errors.ts";
+import type { Manifest } from "./manifest.ts";
+import { knownName } from "./names.ts";
+import { blobRows, type Facts, factsOf, openCopy } from "./snapshot.ts";
+
+/** A body that begins or ends before its file does; the schema leaves that to us. */
+const WRONG_BODY = `SELECT 1 FROM contents WHERE blob_path IS NOT NULL
+  AND NOT coalesce(blob_offset >= 0 AND blob_bytes >= 0, FALSE)`;
+
+/** Every table, index, view and trigger, in the words that made it. */
+function schemaOf(db: DatabaseSync): string[] {
+  return db.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema").all()
+    .map(({ type, name, tbl_name, sql }) => JSON.stringify([type, name, tbl_name, sql])).sort();
+}
+
+/**
+ * Before anything of it is run: a schema is program too, and whoever wrote an archive that is not encrypted may
+ * have put triggers, views or constraints of his own into it, which the daemon would obey. So it has to be, word for
+ * word, what our migrations make.
+ */
+function checkSchema(db: DatabaseSync, version: number): void {
+  const own = new DatabaseSync(":memory:");
+  try {
+    migrate(own, MIGRATIONS.slice(0, version));
+    const wanted = schemaOf(own);
+    const found = schemaOf(db);
+    if (found.length === wanted.length && found.every((entry, at) => entry === wanted[at])) return;
+  } finally {
+    own.close();
+  }
+  throw new BackupError("Cannot use the backup: its database has another schema than GoMail makes");
+}
+
+/** The file's header may ask for no more than reading (sqlite.org/fileformat2.html 1.3.3). */
+function checkWritable(db: DatabaseSync): void {
+  try {
+    db.exec(
+      "PRAGMA query_only = OFF; BEGIN; UPDATE stored SET bytes = bytes; ROLLBACK; PRAGMA query_only = ON",
+    );
+  } catch {
+    throw new BackupError("Cannot use the backup: its database can only be read");
+  }
+}
+
+function checkRows(db: DatabaseSync): void {
+  const [owner] = Object.values(db.prepare("PRAGMA application_id").get() ?? {});
+  const version = schemaVersion(db);
+  if (owner !== APPLICATION_ID || version < 1) {
+    throw new BackupError("Cannot use the backup: its database is none of GoMail's");
+  }
+  if (version > MIGRATIONS.length) {
+    throw new BackupError(
+      `Cannot use the backup: its schema version ${version} is newer than this program's ${MIGRATIONS.length}; ` +
+        "install the newer program",
+    );
+  }
+  checkSchema(db, version);
+  const [integrity] = Object.values(db.prepare("PRAGMA integrity_check(1)").get() ?? {});
+  if (integrity !== "ok") throw new BackupError("Cannot use the backup: its database is damaged");
+  if (db.prepare(WRONG_BODY).get() !== undefined) {
+    throw new BackupError("Cannot use the backup: a row names a body outside its place");
+  }
+  checkValues(db);
+  checkWritable(db);
+  if (db.prepare("PRAGMA foreign_key_check").get() !== undefined) {
+    throw new BackupError("Cannot use the backup: rows of its database refer to rows that are not there");
+  }
+}
+
+/** People are told what the manifest says of last mail and debts, so it has to be what the database says. */
+function checkFacts(db: DatabaseSync, { summary }: Manifest): void {
+  const facts = Object.entries(factsOf(db)) as [keyof Facts, unknown][];
+  const wrong = facts.find(([name, value]) => JSON.stringify(value) !== JSON.stringify(summary[name]));
+  if (wrong) {
+    throw new BackupError(`Cannot use the backup: its manifest's ${wrong[0]} is not that of its database`);
+  }
+}
+
+/** Throws BackupError. Leaves nothing beside the file, which nobody else may have open. */
+export async function checkDatabase(path: string, manifest: Manifest): Promise<void> {
+  const { files, summary } = manifest;
+  const sizes = new Map(files.map(({ name, size }) => [name, size]));
+  const missing = new Set(summary.missing_blobs);
+  let db: DatabaseSync | null = null;
+  try {
+    db = openCopy(path);
+    checkRows(db);
+    checkFacts(db, manifest);
+    for (const { path, bytesMin } of blobRows(db)) {
+      if (knownName(path)?.kind !== "blob") {
+        throw new BackupError("Cannot use the backup: a row names a body outside its place");
+      }
+      const isThere = (sizes.get(path) ?? -1) >= bytesMin;
+      if (!isThere && !missing.has(path)) {
+        throw new BackupError(`Cannot use the backup: ${path} is not in it`);
+      }
+    }
+  } catch (error) {
+    if (error instanceof BackupError) throw error;
+    throw new BackupError("Cannot use the backup: its database is none of GoMail's");
+  } finally {
+    db?.close();
+  }
+  for (const rest of ["-wal", "-shm"]) {
+    await Deno.remove(path + rest).catch((error) => {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    });
+  }
+}
