@@ -73,6 +73,49 @@ testIf(
     }),
 );
 
+/** A `restore` as the executable may, in namespaces of its own where a script may mount what it likes. */
+async function executable(path: string, script: string, args: string[]) {
+  const main = new URL("../../main.ts", import.meta.url).pathname;
+  const program = [
+    Deno.execPath(),
+    "run",
+    "--no-check",
+    "--unstable-net",
+    ...permissionFlags(),
+    main,
+    "restore",
+  ];
+  return await runProgram("unshare", ["--mount", "sh", "-ec", script, "sh", path, ...program, "-", ...args], {
+    cwd: "/",
+    env: { MAIL_CONFIG: "/dev/null", HOME: Deno.env.get("HOME") ?? "/root" },
+  });
+}
+
+testIf(
+  isRoot && hasProgram("unshare"),
+  "not root, or there is no unshare",
+  "Root restores into /var/lib/gomail, be it gone, a new disk, or a folder of root's, though /var/lib is out of bounds",
+  () =>
+    withStore(async ({ run }) => {
+      const path = (await run("backup create --dir @/out")).out.trim();
+      const home = `mount -t tmpfs none /var/lib; mount -t tmpfs none /run; mkdir /run/gomail
+        chown ${UID}:${UID} /run/gomail`;
+      const then = `from=$1; shift; "$@" <"$from"; stat -c %u:%g /var/lib/gomail /var/lib/gomail/gomail.db`;
+      const worlds = {
+        gone: home,
+        folder: `${home}; mkdir /var/lib/gomail`,
+        disk: `${home}; mkdir /var/lib/gomail; mount -t tmpfs none /var/lib/gomail`,
+      };
+      for (const [world, script] of Object.entries(worlds)) {
+        const ran = await executable(path, `${script}\n${then}`, ["--data-dir", "/var/lib/gomail"]);
+        assertEquals([world, ran.code, ran.err], [world, 0, ""]);
+        const [first, ...rest] = ran.out.trim().split("\n");
+        assertMatch(first!, /^restored to \/var\/lib\/gomail: /);
+        assertEquals(rest.slice(-2), [`${UID}:${UID}`, `${UID}:${UID}`]);
+      }
+    }),
+);
+
 /** The first step is before anything is read, then each entry is moved and the folder removed; behind that is the end. */
 const STEPS = 7;
 

@@ -56,7 +56,9 @@ Hi
       ["bob", "a", "b", "cy", "secret", "secret2", "secret3"],
     );
     const sent = text(await bytes(id));
-    assertEquals(/secret|return-path|bcc/i.test(sent), false);
+    // Three letters of a signature's base64 may be any.
+    const unsigned = sent.replace(/^DKIM-Signature:.*(\r\n[ \t].*)*\r\n/gim, "");
+    assertEquals([unsigned.length < sent.length, /secret|return-path|bcc/i.exec(unsigned)], [true, null]);
     assertMatch(sent, /\r\nReceived: by app\r\n/);
     assertEquals(await dkimResults(sent), ["pass", "pass"]);
   }));

@@ -19,13 +19,17 @@ INSERT INTO lanes SELECT carrier, lane, min(due_at) FROM jobs INDEXED BY jobs_du
   GROUP BY carrier, lane;
 `;
 
+const EVENTS_MAX = 1_000_000_000;
+
 /**
  * Lets the numbers of events go on from the time, in milliseconds: readers of events keep one as their place, and one
- * that was given out after the backup would hide from its reader whatever got a number below it. Nobody has so many
- * events that their numbers, counted on from an earlier restore's time, overtake the clock.
+ * that was given out after the backup would hide from its reader whatever got a number below it. Where the clock is
+ * behind, or was ahead at an earlier restore, they go on from more than anybody has events after a backup.
  */
 function leapAhead(db: DatabaseSync, now: number): void {
-  const leap = db.prepare("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'events'");
+  const leap = db.prepare(
+    `UPDATE sqlite_sequence SET seq = max(CAST(seq AS INTEGER) + ${EVENTS_MAX}, ?) WHERE name = 'events'`,
+  );
   const first = db.prepare("INSERT INTO sqlite_sequence (name, seq) VALUES ('events', ?)");
   // The column has no type, and would keep a JavaScript number as a REAL.
   const seq = BigInt(Math.trunc(now));

@@ -34,24 +34,25 @@ export function giveTo(path: string, owner: Owner | null): void {
   if (uid !== owner.uid || gid !== owner.gid) lchownSync(path, owner.uid, owner.gid);
 }
 
+/** Null as well for a place that the executable may not look at, as /var/lib. */
 function ownerIfThere(path: string): Owner | null {
   try {
     return ownerOf(path);
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return null;
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotCapable) return null;
     throw error;
   }
 }
 
 /**
  * Whose a data directory is to be that `us` fills: of root's the first that is not root's among it, the folder it is
- * in, and the places. Anybody else keeps one that he made.
+ * in, and the places. Anybody else keeps one that he made, and what he puts into one that is his or root's.
  */
 export function heirOf(us: Owner, dataDir: string, isNew: boolean, places: readonly string[]): Heir {
   const likes = us.uid === ROOT ? [dataDir, dirname(dataDir), ...places] : isNew ? [] : [dataDir];
   for (const like of likes) {
     const owner = ownerIfThere(like);
-    if (owner !== null && owner.uid !== ROOT) return { ...owner, like };
+    if (owner !== null && owner.uid !== ROOT && owner.uid !== us.uid) return { ...owner, like };
   }
   return { ...us, like: null };
 }
@@ -61,8 +62,9 @@ export class Bequest {
   readonly #heir: Owner | null;
   #isRefused = false;
 
-  constructor(heir: Owner | null) {
-    this.#heir = heir;
+  constructor(heir: Heir | null) {
+    // What stays with whoever made it is his already; the directory itself may be another's.
+    this.#heir = heir?.like ? heir : null;
   }
 
   /** Somebody who may has to do it. */

@@ -201,11 +201,21 @@ async function undo(dataDir: string, isNew: boolean, hadLock: boolean): Promise<
   if (isNew) await Deno.remove(dataDir);
 }
 
+/** The name of a new directory. The executable may not open every parent, as /var/lib; the system syncs it in its time. */
+async function syncParent(dataDir: string): Promise<void> {
+  try {
+    await syncDir(dirname(dataDir));
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotCapable)) throw error;
+  }
+}
+
 async function restoreInto(
   dataDir: string,
   isNew: boolean,
   options: RestoreOptions,
 ): Promise<Restored> {
+  if (isNew) await syncParent(dataDir);
   const stageDir = join(dataDir, RESTORE_DIR);
   await Deno.remove(stageDir, { recursive: true }).catch((error) => {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
@@ -218,8 +228,8 @@ async function restoreInto(
   const bequest = new Bequest(heir);
   await settle(stageDir, bequest);
   for (const path of [join(dataDir, "lock"), dataDir]) bequest.give(path);
+  // Behind this nothing may fail: what is whole would be taken back.
   await moveIn(stageDir, dataDir);
-  if (isNew) await syncDir(dirname(dataDir));
   return { ...manifest, heir, isUngiven: bequest.isRefused };
 }
 

@@ -231,6 +231,9 @@ test("A reader of events misses nothing after a restore, nor after a second one 
     assertEquals(heard, ["new"]);
     await restoreBackup(`${place.dir}/second`, { ...from(path), now: T0 + 60_000 });
     assertEquals((await heardFrom(`${place.dir}/second`, "newer", further))[0], ["newer"]);
+    // A new host's clock may not be set yet.
+    await restoreBackup(`${place.dir}/early`, { ...from(path), now: 1 });
+    assertEquals((await heardFrom(`${place.dir}/early`, "late", ahead))[0], ["late"]);
     // Without a place of its own, a reader hears all there is, in order.
     const [all] = await heardFrom(`${place.dir}/second`, "newest");
     assertEquals(all, ["small-1", "small-2", "big-1", "newer", "newest"]);

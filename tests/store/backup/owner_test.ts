@@ -79,6 +79,9 @@ testAsRoot(
       }
       assertEquals(heirOf(PERSON, daemons, true, places), { ...PERSON, like: null });
       assertEquals(heirOf(PERSON, daemons, false, places), toDaemon);
+      // One's own, with a group that one need not be in.
+      const own = await folder(`${dir}/own`, { ...PERSON, gid: DAEMON.gid });
+      assertEquals(heirOf(PERSON, own, false, places), { ...PERSON, like: null });
     }),
 );
 
@@ -136,9 +139,13 @@ testAsRoot("A bequest gives, and takes no other failure for a refusal", () =>
   withTempDir(async (dir) => {
     const paths = ["a", "b"].map((name) => `${dir}/${name}`);
     for (const path of paths) await Deno.writeTextFile(path, "");
-    const bequest = new Bequest(DAEMON);
+    const bequest = new Bequest({ ...DAEMON, like: dir });
     bequest.give(paths[0]!);
     assertEquals([bequest.isRefused, ownerOf(paths[0]!)], [false, DAEMON]);
     assertThrows(() => bequest.give(`${dir}/nowhere`), Deno.errors.NotFound);
     assertEquals(bequest.isRefused, false);
+    // Where a person keeps what he made, the directory that it is in may be root's, and is not his to give.
+    const keeping = new Bequest({ ...PERSON, like: null });
+    keeping.give(paths[1]!);
+    assertEquals([keeping.isRefused, ownerOf(paths[1]!)], [false, ROOT]);
   }));
