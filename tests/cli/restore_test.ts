@@ -1,6 +1,7 @@
 /** `restore` at the front desk: whose the store is afterwards, and what a second one does after one that was killed. */
 
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { dirname } from "node:path";
 import { permissionFlags } from "../../packaging/build/permissions.ts";
 import { hasProgram, run as runProgram } from "../support/program.ts";
 import { hasBig } from "../store/backup/support.ts";
@@ -86,7 +87,8 @@ async function executable(path: string, script: string, args: string[]) {
     "restore",
   ];
   return await runProgram("unshare", ["--mount", "sh", "-ec", script, "sh", path, ...program, "-", ...args], {
-    cwd: "/",
+    // Below which it may read: not above /var/lib.
+    cwd: dirname(path),
     env: { MAIL_CONFIG: "/dev/null", HOME: Deno.env.get("HOME") ?? "/root" },
   });
 }
