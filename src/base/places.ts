@@ -39,8 +39,11 @@ const REMEDY = {
   write: `use ${OWN_PLACES[0]}, a path below the working directory, or a bind mount of the other disk there`,
 } as const;
 
-/** The error's message; for a path outside, one that says so in place of the runtime's advice to compile anew. */
-export function plainMessage(error: Error): string {
+/**
+ * The error's message; for a path outside, one that says so in place of the runtime's advice to compile anew, with what to
+ * do, which is not the same for every use of a path.
+ */
+export function plainMessage(error: Error, remedy?: string): string {
   const access = outsideAccess(error);
   const [, , path, temporary] = OUTSIDE.exec(error.message) ?? [];
   if (temporary) {
@@ -48,7 +51,7 @@ export function plainMessage(error: Error): string {
   }
   return access === null || path === undefined
     ? error.message
-    : `${path} is ${WHERE[access]}: ${REMEDY[access]}`;
+    : `${path} is ${WHERE[access]}: ${remedy ?? REMEDY[access]}`;
 }
 
 /** What a link leads to, in words, or nothing: a refusal that names the link sends people to the wrong file. */

@@ -2,9 +2,10 @@
 
 import { load } from "../config/load.ts";
 import { configOf } from "../config/schema.ts";
-import { fileProblem, plainMessage } from "../base/places.ts";
+import { fileProblem, OWN_PLACES, plainMessage } from "../base/places.ts";
 import { BackupError, type OpenWith } from "../store/backup/mod.ts";
 import { StoreError } from "../base/errors.ts";
+import { BACKUP_DIR } from "./backup_flags.ts";
 import { CommandError, type Invocation, UsageError, valueOf } from "./command.ts";
 import { loadInput } from "./context.ts";
 import type { CliIo } from "./io.ts";
@@ -71,6 +72,11 @@ export function progressOn(io: CliIo): { show(text: string): void; end(): void }
   };
 }
 
+/** For a path that the executable may not touch; what the shell has opened it may read and write all the same. */
+const INSIDE =
+  `use ${OWN_PLACES[0]} for a store, ${BACKUP_DIR} for backups, or a path below the working directory; ` +
+  "or let the shell open it: `-` and > or <";
+
 /** Runs `work`; what it refuses becomes the command's one line. */
 export async function told<T>(work: () => Promise<T>): Promise<T> {
   try {
@@ -80,16 +86,12 @@ export async function told<T>(work: () => Promise<T>): Promise<T> {
     if (error instanceof BackupError || error instanceof StoreError) throw new CommandError(error.message);
     if (error instanceof Deno.errors.PermissionDenied) {
       throw new CommandError(
-        `Cannot do it as this user: ${
-          plainMessage(error)
-        }; run it as the daemon's: runuser -u gomail -- gomail ...`,
+        `Cannot do it as this user: ${plainMessage(error)}; run it as the daemon's user, ` +
+          "on a Debian host by `sudo -u gomail gomail ...`",
       );
     }
     if (error instanceof Error && ("code" in error || error instanceof Deno.errors.NotCapable)) {
-      const remedy = error instanceof Deno.errors.NotCapable
-        ? "; or let the shell open it: `-` and > or <"
-        : "";
-      throw new CommandError(`Cannot do it: ${plainMessage(error)}${remedy}`);
+      throw new CommandError(`Cannot do it: ${plainMessage(error, INSIDE)}`);
     }
     throw error;
   }

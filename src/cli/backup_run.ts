@@ -48,7 +48,7 @@ function outputOf({ io, flags }: Invocation): Output {
     : { kind: "file", path: resolve(file) };
 }
 
-function report(invocation: Invocation, { summary, path, bytes }: Created): void {
+function report(invocation: Invocation, { summary, path, bytes, problem }: Created): void {
   const { io, flags } = invocation;
   const { id, kind, created_at, messages, missing_blobs } = summary;
   if (missing_blobs.length > 0) {
@@ -68,6 +68,7 @@ function report(invocation: Invocation, { summary, path, bytes }: Created): void
         messages,
         last_message: summary.last_message,
         missing_blobs,
+        problem,
       }),
     );
   }
@@ -188,6 +189,12 @@ export async function runCreate(invocation: Invocation): Promise<number> {
     }
   });
   report(invocation, created);
+  if (created.problem !== null) {
+    throw new CommandError(
+      `The backup is made, but a restore would refuse it: ${created.problem}; nothing older was removed. ` +
+        "disaster-recovery.md says what to do",
+    );
+  }
   if (retention !== null) {
     await told(() => retain(invocation, retention, { id: created.summary.id, passphrase }));
   }

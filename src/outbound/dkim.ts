@@ -49,6 +49,11 @@ type Retirement = Awaited<ReturnType<DkimFlow["retire"]>>;
 /** Of one domain, not counting retired ones: each asks for a record of its own. */
 const KEYS_MAX = 20;
 /**
+ * In characters. A record's name has to stay below the 253 of RFC 1035 2.3.4, and a key's file has to find its place in
+ * a backup, where tar has 155 for the directory.
+ */
+const DOMAIN_LENGTH_MAX = 150;
+/**
  * A mail may get its keys just before they change and be queued after it, at most as late as a request may
  * last (handler_timeout is 60 s); it counts as signed before.
  */
@@ -97,6 +102,7 @@ class Dkim implements DkimService {
       const { store, files, clock, log } = this.deps;
       const name = normalizeDomain(domain);
       if (name === null || !this.deps.ownsDomain(name)) return { kind: "foreign_domain" };
+      if (name.length > DOMAIN_LENGTH_MAX) return { kind: "too_long", max: DOMAIN_LENGTH_MAX };
       const known = await store.listDkimKeys(name);
       if (known.filter(isLive).length + 2 > KEYS_MAX) return { kind: "too_many", max: KEYS_MAX };
       const taken = new Set([...known.map(({ selector }) => selector), ...await files.list(name)]);

@@ -122,10 +122,14 @@ export interface DkimFlow {
   list(domain?: string): Promise<DkimKey[]>;
   /**
    * An RSA-2048 and an Ed25519 pair, state pending; both files are synced before a row names them. `too_many`:
-   * the domain has as many keys that are not retired as one may have.
+   * the domain has as many keys that are not retired as one may have. `too_long`: its name has more characters
+   * than a domain with keys may have.
    */
   generate(domain: string): Promise<
-    { kind: "made"; keys: DkimKey[] } | { kind: "foreign_domain" } | { kind: "too_many"; max: number }
+    | { kind: "made"; keys: DkimKey[] }
+    | { kind: "foreign_domain" }
+    | { kind: "too_long"; max: number }
+    | { kind: "too_many"; max: number }
   >;
   /** The records that have to be published: of all keys that are not retired. */
   records(domain: string): Promise<DnsRecord[]>;

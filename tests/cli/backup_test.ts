@@ -310,6 +310,46 @@ test("--keep removes nothing while the newest is not sound, and says so; a full 
     assertEquals([mended.code, count()], [0, 2], mended.err);
   }));
 
+test("A store that a restore would refuse is backed up all the same, told of, and no reason to remove what is older", () =>
+  withStore(async ({ dir }) => {
+    const run = onDay(dir);
+    const files = () => [...Deno.readDirSync(`${dir}/out`)].map(({ name }) => name).sort();
+    const note = () => Deno.readTextFileSync(`${dir}/data/last_backup.json`);
+    const change = (sql: string) => {
+      const db = new DatabaseSync(`${dir}/data/gomail.db`);
+      db.exec(sql);
+      db.close();
+    };
+    const why = "its database has a value in messages.mail_from that GoMail does not write";
+    await run(0, "backup create --dir @/out");
+    const noted = note();
+    change("UPDATE messages SET mail_from = 'a' || char(0) WHERE id = 'small-2'");
+    const ran = await run(5, "backup create --dir @/out --keep 1d");
+    assertEquals([ran.code, files().length, note()], [1, 4, noted]);
+    assertEquals(
+      ran.err.split("\n").at(-2),
+      `gomail: The backup is made, but a restore would refuse it: ${why}; nothing older was removed. ` +
+        "disaster-recovery.md says what to do",
+    );
+    const path = ran.out.trim();
+    assert(files().includes(path.slice(`${dir}/out/`.length)), path);
+    const refused = await run(5, `restore ${path} --data-dir @/again`);
+    assertEquals([refused.code, refused.err], [1, `gomail: Cannot use the backup: ${why}\n`]);
+    const json = await run(5, "backup create --dir @/out --incremental --json");
+    assertEquals([json.code, JSON.parse(json.out).problem], [1, why]);
+    // By hand everything is to be had.
+    const tar =
+      `cd ${dir}/out && mkdir beside && tar -xf ${path} -C beside && cat beside/gomail.db/* > store.db`;
+    const byHand = await runProgram("sh", ["-c", tar]);
+    assertEquals([byHand.code, byHand.err], [0, ""]);
+    const taken = rowsOf(`${dir}/out/store.db`).get("messages")!.length;
+    assertEquals(taken, 3);
+    change("UPDATE messages SET mail_from = '' WHERE id = 'small-2'");
+    const mended = await run(6, "backup create --dir @/out --keep 1d --json");
+    assertEquals([mended.code, JSON.parse(mended.out).problem, note() === noted], [0, null, false]);
+    assertEquals((await run(6, `restore ${JSON.parse(mended.out).path} --data-dir @/again`)).code, 0);
+  }));
+
 testIf(
   Deno.uid() === 0,
   "not root",
@@ -361,5 +401,8 @@ test("The executable's permissions are enough, within its places", () =>
     assertEquals(restored.code, 0, restored.err);
     const outside = await gomailHere("backup", "create", "--output", "/var/log/gomail-test.tar");
     assertEquals(outside.code, 1);
-    assertMatch(outside.err, /^gomail: Cannot do it: \/var\/log\S* is outside the places [^\n]+\n$/);
+    assertMatch(
+      outside.err,
+      /^gomail: Cannot do it: \/var\/log\S* is outside the places [^\n]+: use [^\n]+\/var\/backups\/gomail for backups[^\n]+\n$/,
+    );
   }));

@@ -33,13 +33,13 @@ function benchOn(d: TestDaemon, args: string): Promise<Ran> {
 
 /** A server that answers as told, with no daemon behind it. */
 async function withServer(
-  on: NonNullable<FakeMxOptions["on"]>,
+  options: NonNullable<FakeMxOptions["on"]> | FakeMxOptions,
   use: (
     server: Awaited<ReturnType<typeof startFakeMx>>,
     bench: (args: string) => Promise<Ran>,
   ) => Promise<void>,
 ): Promise<void> {
-  const server = await startFakeMx({ on });
+  const server = await startFakeMx(typeof options === "function" ? { on: options } : options);
   try {
     const at = `${server.host}:${server.port}`;
     await use(server, (args) => gomail(`bench ${at} --to ${TO} ${args}`, { env: NOWHERE }));
@@ -238,6 +238,22 @@ test("bench stops when the first mails are all refused", () =>
     assertMatch(ran.out, /^ +2\d x +554 5\.7\.1 Not here$/m);
     assert(server.mails.length < 30);
   }));
+
+test("where nobody offers PIPELINING, bench waits for each answer, and sends nothing after a refusal", async () => {
+  for (const [refusals, told] of [[0, "5 accepted, 0 deferred"], [5, "0 accepted, 5 deferred"]] as const) {
+    let nth = 0;
+    const on = (line: string) => {
+      // The first is the question whether the address is one.
+      const isRefused = line.startsWith("RCPT") && nth++ > 0 && nth <= refusals + 1;
+      return isRefused ? "451 4.2.1 Later" : undefined;
+    };
+    await withServer({ keywords: ["8BITMIME"], on }, async (server, bench) => {
+      const ran = await bench("--rate 5/s --duration 1s --connections 1");
+      assertStringIncludes(ran.out, `5 mails due: ${told}, `);
+      assertEquals([server.lines.includes("DATA"), server.faults], [refusals === 0, []]);
+    });
+  }
+});
 
 test("a deferral is counted as one and shown by its text, whatever ids are in it", async () => {
   let nth = 0;

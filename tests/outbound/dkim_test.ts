@@ -81,6 +81,9 @@ test("generate() makes keys for our domains alone, and not without end", () =>
     }
     assertEquals([...Deno.readDirSync(dir)], []);
     assertEquals((await dkim.generate("bücher.test")).kind, "made");
+    const long = `${"a.".repeat(70)}ours.test`;
+    assertEquals([long.length, (await dkim.generate(`b${long.slice(1)}`)).kind], [149, "made"]);
+    assertEquals(await dkim.generate(`bcd${long.slice(1)}`), { kind: "too_long", max: 150 });
     await dkim.generate("second.test");
     const row = store.rows.get(`second.test ${RSA}`)!;
     for (let i = 0; i < 18; i++) store.rows.set(`${i}`, { ...row, selector: `imported${i}` });

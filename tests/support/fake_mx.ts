@@ -60,6 +60,9 @@ export interface FakeMx {
 const STUCK = 50;
 const GARBAGE = new Uint8Array(64).fill(7);
 
+const USUAL = ["PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 1000000"];
+const keywordsOf = ({ keywords = USUAL }: FakeMxOptions) => keywords;
+
 class Peer {
   #socket: net.Socket;
   #received = "";
@@ -137,6 +140,10 @@ class Peer {
       this.#received = this.#received.slice(end + 2);
       if (/[\r\n\0]/.test(line)) this.server.faults.push(`control character in ${JSON.stringify(line)}`);
       this.server.lines.push(line);
+      // Behind its command before the reply could be read (RFC 2920 3.1).
+      if (this.#received !== "" && !keywordsOf(this.server.options).includes("PIPELINING")) {
+        this.server.faults.push(`"${line}" was not waited for, and nobody offered that`);
+      }
       this.#command(line);
     }
   }
@@ -181,10 +188,9 @@ class Peer {
   }
 
   #usual(verb: string, line: string): string {
-    const { tls: offered, keywords = ["PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 1000000"] } =
-      this.server.options;
+    const { tls: offered } = this.server.options;
     if (verb === "EHLO") {
-      const all = [...keywords, ...(offered && !this.#secure ? ["STARTTLS"] : [])];
+      const all = [...keywordsOf(this.server.options), ...(offered && !this.#secure ? ["STARTTLS"] : [])];
       const lines = ["fake greets you", ...all];
       return lines.map((text, i) => `250${i < lines.length - 1 ? "-" : " "}${text}`).join("\r\n");
     }

@@ -35,7 +35,7 @@ const WHOLE: Half = {
   runner: "run_vm",
   tools: ["mmdebstrap", "qemu-system-x86_64", "qemu-img", "debugfs", "dpkg-deb"],
   packages: "mmdebstrap qemu-system-x86 qemu-utils e2fsprogs dpkg-dev",
-  timeoutSeconds: 1200,
+  timeoutSeconds: 1800,
 };
 
 async function has(tool: string): Promise<boolean> {

@@ -1,6 +1,7 @@
 /**
- * A lean SMTP client for load (RFC 5321): one kept connection, the envelope pipelined as Postfix does it (RFC 2920),
- * and the moment of the final dot noted. Nothing throws: what a server says, or that it says nothing, is the result.
+ * A lean SMTP client for load (RFC 5321): one kept connection, the envelope pipelined where that is offered (RFC 2920),
+ * as Postfix does, and the moment of the final dot noted. Nothing throws: what a server says, or that it says nothing,
+ * is the result.
  * How a connection begins, STARTTLS included (RFC 3207), is what outgoing mail does (delivery/smtp), but for one
  * thing: a handshake that fails is told and not gone round in the clear, since that would measure something else.
  */
@@ -118,16 +119,7 @@ export class SmtpClient {
 
   async send(mail: OutgoingMail): Promise<Sent> {
     const { sender, recipient, parts } = mail;
-    await this.#say([`MAIL FROM:<${sender}>`, `RCPT TO:<${recipient}>`, "DATA"]);
-    let refusal: Reply | null = null;
-    for (const wanted of [250, 250, 354]) {
-      const reply = await this.#reply();
-      // The others' replies follow from the first that was not as wanted.
-      if (reply.code !== wanted) refusal ??= reply;
-      if (reply.code === 0 || reply.code === 421) break;
-      // Refused, and DATA taken all the same: an empty mail would be stored.
-      if (reply.code === 354 && refusal !== null) this.destroy();
-    }
+    const refusal = await this.#envelope(sender, recipient);
     if (refusal !== null) {
       if (refusal.code === 421) this.destroy();
       else if (!this.isBroken) await this.#command("RSET");
@@ -140,6 +132,27 @@ export class SmtpClient {
     const reply = await this.#reply();
     if (reply.code === 421) this.destroy();
     return { ...reply, answerMs: reply.code === 0 ? null : this.#clock.monotonic() - dotAt };
+  }
+
+  /** Null when the server waits for the mail's bytes, else why not. */
+  async #envelope(sender: string, recipient: string): Promise<Reply | null> {
+    const commands: [string, number][] = [
+      [`MAIL FROM:<${sender}>`, 250],
+      [`RCPT TO:<${recipient}>`, 250],
+      ["DATA", 354],
+    ];
+    const { pipelines } = this.#session;
+    if (pipelines) await this.#say(commands.map(([line]) => line));
+    let refusal: Reply | null = null;
+    for (const [line, wanted] of commands) {
+      const reply = pipelines ? await this.#reply() : await this.#command(line);
+      // The others' replies follow from the first that was not as wanted.
+      if (reply.code !== wanted) refusal ??= reply;
+      if (reply.code === 0 || reply.code === 421 || (refusal !== null && !pipelines)) break;
+      // Refused, and DATA taken all the same: an empty mail would be stored.
+      if (reply.code === 354 && refusal !== null) this.destroy();
+    }
+    return refusal;
   }
 
   /** Whether mail would be taken, without any: MAIL, RCPT, RSET. The reply to the first that is refused, or to RCPT. */

@@ -85,6 +85,11 @@ export class Session {
     return this.#mails > 1;
   }
 
+  /** Commands may follow each other before they are answered (RFC 2920 3.1). */
+  get pipelines(): boolean {
+    return this.#keywords.has("PIPELINING");
+  }
+
   /** It may take another mail. */
   get usable(): boolean {
     return !this.wire.failed && !this.#closing && this.wire.silent &&
@@ -175,7 +180,7 @@ export class Session {
   async #envelope(mail: Mail): Promise<Answer | null> {
     const { commandMs, dataMs, helloMs } = this.#limits;
     const commands = this.#commands(mail);
-    const pipelining = this.#keywords.has("PIPELINING");
+    const pipelining = this.pipelines;
     const stale = this.#unasked();
     if (stale) return stale;
     if (pipelining) await this.wire.send(commands.map(({ line }) => line), commandMs);

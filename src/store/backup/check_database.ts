@@ -8,7 +8,7 @@ import { DatabaseSync } from "node:sqlite";
 import { APPLICATION_ID } from "../connection.ts";
 import { migrate, MIGRATIONS, schemaVersion } from "../migrations/mod.ts";
 import { checkValues } from "./check_values.ts";
-import { BackupError } from "./errors.ts";
+import { BackupError, Unusable } from "./errors.ts";
 import type { Manifest } from "./manifest.ts";
 import { knownName } from "./names.ts";
 import { blobRows, type Facts, factsOf, openCopy } from "./snapshot.ts";
@@ -16,6 +16,15 @@ import { blobRows, type Facts, factsOf, openCopy } from "./snapshot.ts";
 /** A body that begins or ends before its file does; the schema leaves that to us. */
 const WRONG_BODY = `SELECT 1 FROM contents WHERE blob_path IS NOT NULL
   AND NOT coalesce(blob_offset >= 0 AND blob_bytes >= 0, FALSE)`;
+
+/** What SQLite may leave beside a file. */
+async function removeRest(path: string): Promise<void> {
+  for (const rest of ["-wal", "-shm"]) {
+    await Deno.remove(path + rest).catch((error) => {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    });
+  }
+}
 
 /** Every table, index, view and trigger, in the words that made it. */
 function schemaOf(db: DatabaseSync): string[] {
@@ -38,7 +47,7 @@ function checkSchema(db: DatabaseSync, version: number): void {
   } finally {
     own.close();
   }
-  throw new BackupError("Cannot use the backup: its database has another schema than GoMail makes");
+  throw new Unusable("its database has another schema than GoMail makes");
 }
 
 /** The file's header may ask for no more than reading (sqlite.org/fileformat2.html 1.3.3). */
@@ -47,8 +56,10 @@ function checkWritable(db: DatabaseSync): void {
     db.exec(
       "PRAGMA query_only = OFF; BEGIN; UPDATE stored SET bytes = bytes; ROLLBACK; PRAGMA query_only = ON",
     );
-  } catch {
-    throw new BackupError("Cannot use the backup: its database can only be read");
+  } catch (error) {
+    // Of exec() there is no code.
+    const isReadOnly = error instanceof Error && error.message.includes("readonly");
+    throw new Unusable(isReadOnly ? "its database can only be read" : "its database can't be written to");
   }
 }
 
@@ -56,24 +67,42 @@ function checkRows(db: DatabaseSync): void {
   const [owner] = Object.values(db.prepare("PRAGMA application_id").get() ?? {});
   const version = schemaVersion(db);
   if (owner !== APPLICATION_ID || version < 1) {
-    throw new BackupError("Cannot use the backup: its database is none of GoMail's");
+    throw new Unusable("its database is none of GoMail's");
   }
   if (version > MIGRATIONS.length) {
-    throw new BackupError(
-      `Cannot use the backup: its schema version ${version} is newer than this program's ${MIGRATIONS.length}; ` +
+    throw new Unusable(
+      `its schema version ${version} is newer than this program's ${MIGRATIONS.length}; ` +
         "install the newer program",
     );
   }
   checkSchema(db, version);
   const [integrity] = Object.values(db.prepare("PRAGMA integrity_check(1)").get() ?? {});
-  if (integrity !== "ok") throw new BackupError("Cannot use the backup: its database is damaged");
+  if (integrity !== "ok") throw new Unusable("its database is damaged");
   if (db.prepare(WRONG_BODY).get() !== undefined) {
-    throw new BackupError("Cannot use the backup: a row names a body outside its place");
+    throw new Unusable("a row names a body outside its place");
   }
   checkValues(db);
   checkWritable(db);
   if (db.prepare("PRAGMA foreign_key_check").get() !== undefined) {
-    throw new BackupError("Cannot use the backup: rows of its database refer to rows that are not there");
+    throw new Unusable("rows of its database refer to rows that are not there");
+  }
+}
+
+/**
+ * Why a restore would refuse this copy of a live store, or null. Asked when the backup is made: there is somebody then
+ * who can still mend the store, and older backups have not gone yet. Leaves nothing beside the file.
+ */
+export async function unfitness(path: string): Promise<string | null> {
+  const db = openCopy(path);
+  try {
+    checkRows(db);
+    return null;
+  } catch (error) {
+    if (error instanceof Unusable) return error.reason;
+    throw error;
+  } finally {
+    db.close();
+    await removeRest(path);
   }
 }
 
@@ -82,7 +111,7 @@ function checkFacts(db: DatabaseSync, { summary }: Manifest): void {
   const facts = Object.entries(factsOf(db)) as [keyof Facts, unknown][];
   const wrong = facts.find(([name, value]) => JSON.stringify(value) !== JSON.stringify(summary[name]));
   if (wrong) {
-    throw new BackupError(`Cannot use the backup: its manifest's ${wrong[0]} is not that of its database`);
+    throw new Unusable(`its manifest's ${wrong[0]} is not that of its database`);
   }
 }
 
@@ -98,22 +127,18 @@ export async function checkDatabase(path: string, manifest: Manifest): Promise<v
     checkFacts(db, manifest);
     for (const { path, bytesMin } of blobRows(db)) {
       if (knownName(path)?.kind !== "blob") {
-        throw new BackupError("Cannot use the backup: a row names a body outside its place");
+        throw new Unusable("a row names a body outside its place");
       }
       const isThere = (sizes.get(path) ?? -1) >= bytesMin;
       if (!isThere && !missing.has(path)) {
-        throw new BackupError(`Cannot use the backup: ${path} is not in it`);
+        throw new Unusable(`${path} is not in it`);
       }
     }
   } catch (error) {
     if (error instanceof BackupError) throw error;
-    throw new BackupError("Cannot use the backup: its database is none of GoMail's");
+    throw new Unusable("its database is none of GoMail's");
   } finally {
     db?.close();
   }
-  for (const rest of ["-wal", "-shm"]) {
-    await Deno.remove(path + rest).catch((error) => {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    });
-  }
+  await removeRest(path);
 }

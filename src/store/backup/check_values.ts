@@ -7,7 +7,7 @@
  */
 
 import type { DatabaseSync } from "node:sqlite";
-import { BackupError } from "./errors.ts";
+import { Unusable } from "./errors.ts";
 import { knownName } from "./names.ts";
 
 /**
@@ -90,9 +90,7 @@ function wrongColumn(db: DatabaseSync, table: string): string | null {
 /** Throws at the first value that GoMail would not have written. The schema has to be ours. */
 export function checkValues(db: DatabaseSync): void {
   const refuse = (what: string) => {
-    throw new BackupError(
-      `Cannot use the backup: its database has a value in ${what} that GoMail does not write`,
-    );
+    throw new Unusable(`its database has a value in ${what} that GoMail does not write`);
   };
   const tables = db.prepare(
     "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite~_%' ESCAPE '~' ORDER BY name",

@@ -8,6 +8,7 @@ import { basename, dirname, join } from "node:path";
 import { statfs } from "node:fs/promises";
 import { isDirectory, syncDir } from "../disk.ts";
 import { writeAll } from "./bytes.ts";
+import { unfitness } from "./check_database.ts";
 import { BackupError } from "./errors.ts";
 import { BESIDE, newestBase } from "./folder.ts";
 import { isWithinDays } from "./keep.ts";
@@ -60,6 +61,8 @@ export interface Created {
   /** Null for a stream. */
   path: string | null;
   bytes: number;
+  /** Why a restore would refuse it, as it fits behind a colon. It was made all the same: it holds what there is. */
+  problem: string | null;
 }
 
 /** Everything small of the data directory. */
@@ -224,7 +227,11 @@ async function planOf(
 }
 
 /** The archive to where it belongs. */
-async function deliver(options: CreateOptions, plan: ArchivePlan, work: WorkDir): Promise<Created> {
+async function deliver(
+  options: CreateOptions,
+  plan: ArchivePlan,
+  work: WorkDir,
+): Promise<Omit<Created, "problem">> {
   const { output, seal } = options;
   let manifest: Manifest | null = null;
   const plain = ReadableStream.from((async function* () {
@@ -259,7 +266,7 @@ async function deliver(options: CreateOptions, plan: ArchivePlan, work: WorkDir)
 /** For the daemon's gauge and for people: when the last one was made. */
 async function leaveNote(
   options: CreateOptions,
-  { summary, path, bytes }: Created,
+  { summary, path, bytes }: Omit<Created, "problem">,
   work: WorkDir,
 ): Promise<void> {
   const file = path === null ? null : basename(path);
@@ -317,9 +324,11 @@ export async function createBackup(options: CreateOptions): Promise<Created> {
       await checkRoom(workIn, options, await databaseBytes(options, base));
       const plan = await planOf(options, base, { work, links });
       if (options.output.kind !== "stream") await checkRoom(workIn, options, await blobBytes(plan));
-      const created = await deliver(options, plan, work);
-      await leaveNote(options, created, links);
-      return created;
+      const problem = await unfitness(plan.copyPath);
+      const delivered = await deliver(options, plan, work);
+      // What asks how old the last backup is asks about one that can be restored.
+      if (problem === null) await leaveNote(options, delivered, links);
+      return { ...delivered, problem };
     } finally {
       await work.close();
     }

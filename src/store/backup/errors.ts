@@ -4,6 +4,13 @@ export class BackupError extends Error {
   override readonly name = "BackupError";
 }
 
+/** What is in the backup can't be taken for a store. The reason is of the archive's "its database". */
+export class Unusable extends BackupError {
+  constructor(readonly reason: string) {
+    super(`Cannot use the backup: ${reason}`);
+  }
+}
+
 /** What a reader finds wrong with an archive. The name of the file is put in front by whoever knows it. */
 export class BadArchive extends BackupError {}
 

@@ -10,7 +10,7 @@ import { dirname, join } from "node:path";
 import { freeBytes, isDirectory, lockDataDir, RESTORE_DIR, syncDir, unlockDataDir } from "../disk.ts";
 import { writeAll } from "./bytes.ts";
 import { checkDatabase } from "./check_database.ts";
-import { BackupError } from "./errors.ts";
+import { BackupError, Unusable } from "./errors.ts";
 import type { Manifest } from "./manifest.ts";
 import { mendDatabase } from "./mend_database.ts";
 import { chunkOffset, DATABASE } from "./names.ts";
@@ -62,7 +62,7 @@ class Stage implements Sink {
   async finish(databaseBytes: number): Promise<void> {
     const { size } = await this.#database!.stat();
     if (size !== databaseBytes) {
-      throw new BackupError("Cannot use the backup: its database is longer than it says");
+      throw new Unusable("its database is longer than it says");
     }
     await this.#database!.sync();
     this.close();

@@ -120,6 +120,17 @@ test("A domain written in its own letters is the same domain", () =>
     assert((await Deno.stat(path("xn--bcher-kva.test", RSA))).isFile);
   }));
 
+test("A domain whose name leaves no room for a key's is a conflict that says so", () =>
+  withDoor({
+    deps: { dkim: { ...noDkim, generate: () => Promise.resolve({ kind: "too_long", max: 150 }) } },
+  }, async (h) => {
+    const { error, message } = await json(h.call(BASE, { method: "POST" }));
+    assertEquals([error, message], [
+      "conflict",
+      "Cannot make keys: a domain that signs has at most 150 characters",
+    ]);
+  }));
+
 test("A key of no use and a domain with enough keys are conflicts that say so", () =>
   withDoor({
     deps: {

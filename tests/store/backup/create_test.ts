@@ -315,6 +315,17 @@ test("A body that is a symbolic link is no body, wherever it leads", () =>
     assertEquals(names(place.out), []);
   }));
 
+test("A key of the longest domain that may have one finds its place", () =>
+  withPlace(async (place) => {
+    const domain = `b${".a".repeat(69)}.test.test`.padStart(150, "c");
+    assertEquals(domain.length, 150);
+    const name = `dkim/${domain}/${"s".repeat(63)}.pem`;
+    await Deno.mkdir(`${place.dataDir}/dkim/${domain}`);
+    await Deno.writeTextFile(`${place.dataDir}/${name}`, "its key\n");
+    await restoreBackup(`${place.dir}/again`, from(await make(place)));
+    assertEquals(await Deno.readTextFile(`${place.dir}/again/${name}`), "its key\n");
+  }));
+
 test("A damaged store is no backup", () =>
   withPlace(async (place) => {
     using file = await Deno.open(`${place.dataDir}/gomail.db`, { write: true });

@@ -39,6 +39,10 @@ check "it restores into an empty directory" setpriv --reuid=gomail --regid=gomai
 check "with the mail in it" is "$(stored)" "$(sqlite3 /tmp/restored-mail/gomail.db 'select count(*) from messages')"
 check "and bodies and keys" eval 'diff -r /var/lib/gomail/blobs /tmp/restored-mail/blobs && diff -r /var/lib/gomail/dkim /tmp/restored-mail/dkim'
 rm -r /tmp/restored-mail
+check "root restores as well" gomail restore "$(newest incremental)" --data-dir /tmp/restored-mail
+check "for the daemon's user" is '700 gomail:gomail 600 gomail:gomail' \
+  "$(mode_of /tmp/restored-mail) $(mode_of /tmp/restored-mail/gomail.db)"
+rm -r /tmp/restored-mail
 
 check "nothing that it did was denied" backup_denied_nothing "$backed_up"
 # That says something only where something could have been.

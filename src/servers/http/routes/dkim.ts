@@ -108,6 +108,11 @@ function generateRoute(deps: HttpDeps): Route {
           return json({ keys: made.keys.map(dkimKeyItem) }, 201);
         case "foreign_domain":
           return problem("not_found", "Cannot make keys: the domain is none of ours; add it first");
+        case "too_long":
+          return problem(
+            "conflict",
+            `Cannot make keys: a domain that signs has at most ${made.max} characters`,
+          );
         case "too_many":
           return problem("conflict", `Cannot make keys: the domain has ${made.max}; retire some first`);
       }
