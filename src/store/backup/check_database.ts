@@ -11,7 +11,7 @@ import { checkValues } from "./check_values.ts";
 import { BackupError, Unusable } from "./errors.ts";
 import type { Manifest } from "./manifest.ts";
 import { knownName } from "./names.ts";
-import { blobRows, type Facts, factsOf, openCopy } from "./snapshot.ts";
+import { blobRows, type Facts, factsOf, isIntact, openCopy } from "./snapshot.ts";
 
 /** A body that begins or ends before its file does; the schema leaves that to us. */
 const WRONG_BODY = `SELECT 1 FROM contents WHERE blob_path IS NOT NULL
@@ -63,7 +63,8 @@ function checkWritable(db: DatabaseSync): void {
   }
 }
 
-function checkRows(db: DatabaseSync): void {
+/** `intact` is asked once the schema is known to be ours. */
+function checkRows(db: DatabaseSync, intact: () => boolean): void {
   const [owner] = Object.values(db.prepare("PRAGMA application_id").get() ?? {});
   const version = schemaVersion(db);
   if (owner !== APPLICATION_ID || version < 1) {
@@ -76,8 +77,7 @@ function checkRows(db: DatabaseSync): void {
     );
   }
   checkSchema(db, version);
-  const [integrity] = Object.values(db.prepare("PRAGMA integrity_check(1)").get() ?? {});
-  if (integrity !== "ok") throw new Unusable("its database is damaged");
+  if (!intact()) throw new Unusable("its database is damaged");
   if (db.prepare(WRONG_BODY).get() !== undefined) {
     throw new Unusable("a row names a body outside its place");
   }
@@ -91,11 +91,12 @@ function checkRows(db: DatabaseSync): void {
 /**
  * Why a restore would refuse this copy of a live store, or null. Asked when the backup is made: there is somebody then
  * who can still mend the store, and older backups have not gone yet. Leaves nothing beside the file.
+ * `intact`: what isIntact() has said of it already.
  */
-export async function unfitness(path: string): Promise<string | null> {
+export async function unfitness(path: string, intact: boolean): Promise<string | null> {
   const db = openCopy(path);
   try {
-    checkRows(db);
+    checkRows(db, () => intact);
     return null;
   } catch (error) {
     if (error instanceof Unusable) return error.reason;
@@ -123,7 +124,7 @@ export async function checkDatabase(path: string, manifest: Manifest): Promise<v
   let db: DatabaseSync | null = null;
   try {
     db = openCopy(path);
-    checkRows(db);
+    checkRows(db, () => isIntact(db!));
     checkFacts(db, manifest);
     for (const { path, bytesMin } of blobRows(db)) {
       if (knownName(path)?.kind !== "blob") {

@@ -183,16 +183,20 @@ async function place(from: string, to: string): Promise<void> {
   }
 }
 
+interface Plan extends ArchivePlan {
+  problem: Created["problem"];
+}
+
 async function planOf(
   options: CreateOptions,
   base: Manifest | null,
   { work, links }: { work: WorkDir; links: WorkDir },
-): Promise<ArchivePlan> {
+): Promise<Plan> {
   const { dataDir, now } = options;
   const id = crypto.randomUUID().replaceAll("-", "").slice(0, 16);
   const copyPath = work.file(DATABASE);
   const before = new Map(base?.files.map((file) => [file.name, file]));
-  const { facts, blobs } = await takeSnapshot({
+  const { facts, blobs, isIntact } = await takeSnapshot({
     dataDir,
     linkDir: links.path,
     copyPath,
@@ -223,29 +227,26 @@ async function planOf(
     small: [...await smallFiles(dataDir), ...options.config],
     held: { files: blobs.held.map((path) => before.get(path)!), chunks: base?.chunks ?? [] },
     progress: (bytes) => options.progress("writing", Math.min(1, (written += bytes) / size)),
+    problem: await unfitness(copyPath, isIntact),
   };
 }
 
 /** The archive to where it belongs. */
-async function deliver(
-  options: CreateOptions,
-  plan: ArchivePlan,
-  work: WorkDir,
-): Promise<Omit<Created, "problem">> {
+async function deliver(options: CreateOptions, plan: Plan, work: WorkDir): Promise<Created> {
   const { output, seal } = options;
   let manifest: Manifest | null = null;
   const plain = ReadableStream.from((async function* () {
     manifest = yield* archiveBytes(plan);
   })());
   const bytes = seal === null ? plain : await seal(plain);
-  const { summary } = plan;
+  const { summary, problem } = plan;
   if (output.kind === "stream") {
     let total = 0;
     for await (const piece of bytes) {
       await output.write(piece);
       total += piece.length;
     }
-    return { summary, path: null, bytes: total };
+    return { summary, path: null, bytes: total, problem };
   }
   const { id, kind } = summary;
   const path = output.kind === "file"
@@ -260,13 +261,13 @@ async function deliver(
   await place(archive, path);
   await Deno.rename(beside, path + BESIDE);
   await syncDir(dirname(path));
-  return { summary, path, bytes: total };
+  return { summary, path, bytes: total, problem };
 }
 
 /** For the daemon's gauge and for people: when the last one was made. */
 async function leaveNote(
   options: CreateOptions,
-  { summary, path, bytes }: Omit<Created, "problem">,
+  { summary, path, bytes }: Created,
   work: WorkDir,
 ): Promise<void> {
   const file = path === null ? null : basename(path);
@@ -324,11 +325,10 @@ export async function createBackup(options: CreateOptions): Promise<Created> {
       await checkRoom(workIn, options, await databaseBytes(options, base));
       const plan = await planOf(options, base, { work, links });
       if (options.output.kind !== "stream") await checkRoom(workIn, options, await blobBytes(plan));
-      const problem = await unfitness(plan.copyPath);
-      const delivered = await deliver(options, plan, work);
-      // What asks how old the last backup is asks about one that can be restored.
-      if (problem === null) await leaveNote(options, delivered, links);
-      return { ...delivered, problem };
+      const created = await deliver(options, plan, work);
+      // Who asks how old the last backup is asks about one that can be restored.
+      if (created.problem === null) await leaveNote(options, created, links);
+      return created;
     } finally {
       await work.close();
     }

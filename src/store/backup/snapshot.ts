@@ -38,6 +38,8 @@ export interface Snapshot {
   facts: Facts;
   /** Of the rows' bodies that have to be kept, those that are linked, and those that no file is left of. */
   blobs: { linked: string[]; held: string[]; missing: string[] };
+  /** False: an index disagrees with its rows, which are all there. */
+  isIntact: boolean;
 }
 
 /**
@@ -128,8 +130,13 @@ export function openCopy(path: string): DatabaseSync {
   return db;
 }
 
-/** Throws when the pages contradict each other. */
-export function quickCheck(db: DatabaseSync): void {
+/** Whether pages, rows and indexes agree with each other. Reads all of it. */
+export function isIntact(db: DatabaseSync): boolean {
+  return value(db, "PRAGMA integrity_check(1)") === "ok";
+}
+
+/** Throws when the pages contradict each other, so that no row can be relied on; indexes are not looked at. */
+function quickCheck(db: DatabaseSync): void {
   const found = value(db, "PRAGMA quick_check(1)");
   if (found !== "ok") throw new BackupError(`the database is damaged: ${String(found).slice(0, 200)}`);
 }
@@ -160,7 +167,8 @@ export async function takeSnapshot(options: SnapshotOptions): Promise<Snapshot> 
   const blobs: Snapshot["blobs"] = { linked: [], held: [], missing: [] };
   const copy = openCopy(copyPath);
   try {
-    quickCheck(copy);
+    const intact = isIntact(copy);
+    if (!intact) quickCheck(copy);
     for (const { path } of blobRows(copy)) {
       if (knownName(path)?.kind !== "blob") throw new BackupError("a row names a body outside its place");
       if (isHeld(path)) blobs.held.push(path);
@@ -168,7 +176,7 @@ export async function takeSnapshot(options: SnapshotOptions): Promise<Snapshot> 
         blobs.linked.push(path);
       } else blobs.missing.push(path);
     }
-    return { facts: factsOf(copy), blobs };
+    return { facts: factsOf(copy), blobs, isIntact: intact };
   } finally {
     copy.close();
   }

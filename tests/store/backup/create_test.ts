@@ -335,6 +335,38 @@ test("A damaged store is no backup", () =>
     assertEquals(names(place.out), []);
   }));
 
+/** One entry of the index of times is of another millisecond than its row. */
+function misleadIndex(path: string): void {
+  const db = new DatabaseSync(path);
+  const { rootpage } = db.prepare("SELECT rootpage FROM sqlite_schema WHERE name = 'messages_received'")
+    .get()!;
+  db.close();
+  const bytes = Deno.readFileSync(path);
+  const at = (Number(rootpage) - 1) * 4096;
+  const time = new Uint8Array(8);
+  new DataView(time.buffer).setBigInt64(0, BigInt(T0));
+  // As SQLite stores a number of six bytes (sqlite.org/fileformat2.html 2.1).
+  const text = new TextDecoder("latin1");
+  const found = text.decode(bytes.subarray(at, at + 4096)).indexOf(text.decode(time.subarray(2)));
+  assert(found > 0);
+  bytes[at + found + 5]! ^= 1;
+  Deno.writeFileSync(path, bytes);
+}
+
+test("A store whose index disagrees with its rows is backed up, and told of", () =>
+  withPlace(async (place) => {
+    misleadIndex(`${place.dataDir}/gomail.db`);
+    const { path, problem } = await createBackup(options(place.dataDir, place.out));
+    assertEquals([names(place.out).length, problem], [2, "its database is damaged"]);
+    await refuses(() => restoreBackup(`${place.dir}/again`, from(path!)), /its database is damaged$/);
+    const db = new DatabaseSync(`${place.dataDir}/gomail.db`);
+    db.exec("REINDEX");
+    db.close();
+    const mended = await createBackup(options(place.dataDir, place.out));
+    assertEquals(mended.problem, null);
+    await restoreBackup(`${place.dir}/again`, from(mended.path!));
+  }));
+
 async function mkfifo(path: string): Promise<void> {
   assert((await new Deno.Command("mkfifo", { args: [path] }).output()).success);
 }
