@@ -14,6 +14,7 @@ import {
   type Created,
   expendableIn,
   type Keep,
+  leaveNote,
   listBackups,
   type Listed,
   NOWHERE,
@@ -53,7 +54,9 @@ function report(invocation: Invocation, { summary, path, bytes, problem }: Creat
   const { id, kind, created_at, messages, missing_blobs } = summary;
   if (missing_blobs.length > 0) {
     io.err(
-      `gomail: ${missing_blobs.length} bodies that rows name are missing in the store: ${missing_blobs[0]}\n`,
+      `gomail: ${missing_blobs.length} bodies that rows name are missing in the store, or cut off: ${
+        missing_blobs[0]
+      }\n`,
     );
   }
   if (path === null) return io.err(`${kind} backup, ${contentText(summary)}, ${sizeText(bytes)}\n`);
@@ -103,7 +106,9 @@ function fullEveryOf({ flags }: Invocation): number | undefined {
   return days;
 }
 
-/** Before older ones go. The new one stays, whatever is wrong with it: it may be all that somebody can use. */
+/**
+ * Read back, with all that it stands on. It stays, whatever is wrong with it: it may be all that somebody can use.
+ */
 async function prove({ io }: Invocation, dir: string, id: string, passphrase?: string): Promise<void> {
   const progress = progressOn(io);
   let read = 0;
@@ -113,26 +118,22 @@ async function prove({ io }: Invocation, dir: string, id: string, passphrase?: s
   } catch (error) {
     if (!(error instanceof BackupError)) throw error;
     throw new CommandError(
-      `Cannot remove older backups while the new one is not sound: ${error.message}; make a full one, without --incremental`,
+      `Cannot rely on the new backup, and nothing was removed: ${error.message}; make a full one, without --incremental`,
     );
   } finally {
     progress.end();
   }
 }
 
-/** Only after a new backup is in its place, and has been read back. */
+/** Only after a new backup is in its place, and has been proved. */
 async function retain(
-  invocation: Invocation,
+  { io, flags }: Invocation,
   { dir, keep }: { dir: string; keep: Keep },
-  made?: { id: string; passphrase: string | undefined },
+  madeId?: string,
 ): Promise<Candidate[]> {
-  const { io, flags } = invocation;
-  const files = await expendableIn(dir, keep, made?.id);
+  const files = await expendableIn(dir, keep, madeId);
   const isDry = isOn(flags, "dry-run");
-  if (!isDry && made !== undefined && files.length > 0) {
-    await prove(invocation, dir, made.id, made.passphrase);
-    await removeBackups(dir, files);
-  }
+  if (!isDry && madeId !== undefined) await removeBackups(dir, files);
   for (const { file, bytes } of files) {
     io.err(`${isDry ? "would remove" : "removed"} ${printable(file)}, ${sizeText(bytes)}\n`);
   }
@@ -195,9 +196,13 @@ export async function runCreate(invocation: Invocation): Promise<number> {
         "disaster-recovery.md says what to do",
     );
   }
-  if (retention !== null) {
-    await told(() => retain(invocation, retention, { id: created.summary.id, passphrase }));
-  }
+  await told(async () => {
+    const { id } = created.summary;
+    // Each time and not only before something goes: an increment on a base that the disk has spoilt is no backup.
+    if (retention !== null) await prove(invocation, retention.dir, id, passphrase);
+    await leaveNote(dataDir, created);
+    if (retention !== null) await retain(invocation, retention, id);
+  });
   return EXIT.ok;
 }
 

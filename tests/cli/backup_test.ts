@@ -291,6 +291,8 @@ test("--keep removes nothing while the newest is not sound, and says so; a full 
     const count = () => [...Deno.readDirSync(`${dir}/out`)].length;
     const sound = (await run(0, "backup create --dir @/out")).out.trim();
     const base = (await run(5, "backup create --dir @/out")).out.trim();
+    const note = () => Deno.readTextFileSync(`${dir}/data/last_backup.json`);
+    const noted = note();
     // As a disk does it: the end, which is looked at to find a base, is as it was.
     using file = await Deno.open(base, { write: true });
     await file.seek(4096, Deno.SeekMode.Start);
@@ -299,15 +301,17 @@ test("--keep removes nothing while the newest is not sound, and says so; a full 
     assertEquals(ran.code, 1);
     assertStringIncludes(
       ran.err,
-      `gomail: Cannot remove older backups while the new one is not sound: Cannot use ${base}: `,
+      `gomail: Cannot rely on the new backup, and nothing was removed: Cannot use ${base}: `,
     );
     assertMatch(ran.err, /; make a full one, without --incremental\n$/);
-    // It was made all the same.
+    // It was made all the same, and does not count.
     assertMatch(ran.out, /\.incremental\.tar\n$/);
-    assertEquals(count(), 6);
+    assertEquals([count(), note()], [6, noted]);
+    const idle = await run(7, "backup create --dir @/out --incremental --keep 99d");
+    assertEquals([idle.code, count(), note()], [1, 8, noted]);
     assertMatch((await run(6, `backup verify ${sound}`)).out, /^sound: /);
-    const mended = await run(7, "backup create --dir @/out --keep 1d");
-    assertEquals([mended.code, count()], [0, 2], mended.err);
+    const mended = await run(8, "backup create --dir @/out --keep 1d");
+    assertEquals([mended.code, count(), note() === noted], [0, 2, false], mended.err);
   }));
 
 test("A store that a restore would refuse is backed up all the same, told of, and no reason to remove what is older", () =>

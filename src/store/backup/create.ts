@@ -90,8 +90,10 @@ async function smallFiles(dataDir: string): Promise<ArchivePlan["small"]> {
   return small;
 }
 
+/** Of a folder itself: root, who may run a backup, reads more than the daemon that owns it and might put a link there. */
 async function namesOf(dir: string): Promise<string[]> {
   try {
+    if ((await Deno.lstat(dir)).isSymlink) throw new BackupError(`Cannot back up ${dir}: it is a link`);
     return (await Array.fromAsync(Deno.readDir(dir), ({ name }) => name)).sort();
   } catch (error) {
     if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return [];
@@ -117,10 +119,10 @@ async function checkRoom(workIn: string, { dataDir, diskReserve }: CreateOptions
   }
 }
 
-/** Of the copy, and of the archive what is known before the bodies are: a full one holds the whole database again. */
-async function databaseBytes({ dataDir }: CreateOptions, base: Manifest | null): Promise<number> {
+/** Of the copy, and of the archive what is known before the bodies are: a full one in a file holds the whole database again. */
+async function databaseBytes({ dataDir, output }: CreateOptions, base: Manifest | null): Promise<number> {
   const { size } = await Deno.stat(join(dataDir, DATABASE));
-  return size * (base === null ? 2 : 1);
+  return size * (base === null && output.kind !== "stream" ? 2 : 1);
 }
 
 /** Of the bodies to be written. */
@@ -200,7 +202,7 @@ async function planOf(
     dataDir,
     linkDir: links.path,
     copyPath,
-    isHeld: (path) => before.has(path),
+    heldBytes: (path) => before.get(path)?.size ?? null,
     progress: (part) => options.progress("copying", part),
   });
   const { size } = await Deno.stat(copyPath);
@@ -264,17 +266,21 @@ async function deliver(options: CreateOptions, plan: Plan, work: WorkDir): Promi
   return { summary, path, bytes: total, problem };
 }
 
-/** For the daemon's gauge and for people: when the last one was made. */
-async function leaveNote(
-  options: CreateOptions,
-  { summary, path, bytes }: Created,
-  work: WorkDir,
-): Promise<void> {
-  const file = path === null ? null : basename(path);
-  const note = { at: summary.created_at, file, kind: summary.kind, bytes };
-  const draft = work.file(LAST_BACKUP);
-  await writeSmall(draft, JSON.stringify(note) + "\n", ownerOf(options.dataDir));
-  await Deno.rename(draft, join(options.dataDir, LAST_BACKUP));
+/**
+ * For the daemon's gauge and for people: when the last one was made. Left by whoever made it, once he takes it for
+ * good: who asks how old the last one is asks about one that can be restored.
+ */
+export async function leaveNote(dataDir: string, { summary, path, bytes }: Created): Promise<void> {
+  const work = await WorkDir.open(dataDir);
+  try {
+    const file = path === null ? null : basename(path);
+    const note = { at: summary.created_at, file, kind: summary.kind, bytes };
+    const draft = work.file(LAST_BACKUP);
+    await writeSmall(draft, JSON.stringify(note) + "\n", ownerOf(dataDir));
+    await Deno.rename(draft, join(dataDir, LAST_BACKUP));
+  } finally {
+    await work.close();
+  }
 }
 
 async function makeFolder(dir: string): Promise<void> {
@@ -318,17 +324,14 @@ export async function createBackup(options: CreateOptions): Promise<Created> {
   }
   const workIn = await workPlace(options);
   const base = options.incremental ? await baseIn(workIn, options) : null;
-  const links = await WorkDir.open(dataDir, ownerOf(dataDir));
+  const links = await WorkDir.open(dataDir);
   try {
     const work = await WorkDir.open(workIn);
     try {
       await checkRoom(workIn, options, await databaseBytes(options, base));
       const plan = await planOf(options, base, { work, links });
       if (options.output.kind !== "stream") await checkRoom(workIn, options, await blobBytes(plan));
-      const created = await deliver(options, plan, work);
-      // Who asks how old the last backup is asks about one that can be restored.
-      if (created.problem === null) await leaveNote(options, created, links);
-      return created;
+      return await deliver(options, plan, work);
     } finally {
       await work.close();
     }

@@ -1,7 +1,14 @@
 /** The door of the backup room: what the command line does with it. */
 
 export { BackupError } from "./errors.ts";
-export { createBackup, type Created, type CreateOptions, LAST_BACKUP, type Output } from "./create.ts";
+export {
+  createBackup,
+  type Created,
+  type CreateOptions,
+  LAST_BACKUP,
+  leaveNote,
+  type Output,
+} from "./create.ts";
 export { checkBeside, listBackups, type Listed } from "./folder.ts";
 export {
   type Candidate,

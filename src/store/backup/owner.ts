@@ -34,6 +34,20 @@ export function giveTo(path: string, owner: Owner | null): void {
   if (uid !== owner.uid || gid !== owner.gid) lchownSync(path, owner.uid, owner.gid);
 }
 
+/** A folder below `base` and those between, which are to be had by whoever has `base`. */
+export async function makeDirs(base: string, dir: string): Promise<void> {
+  if (dir === base) return;
+  try {
+    await Deno.mkdir(dir, { mode: 0o700 });
+    giveTo(dir, ownerOf(base));
+  } catch (error) {
+    if (error instanceof Deno.errors.AlreadyExists) return;
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    await makeDirs(base, dirname(dir));
+    await makeDirs(base, dir);
+  }
+}
+
 /** Null as well for a place that the executable may not look at, as /var/lib. */
 function ownerIfThere(path: string): Owner | null {
   try {

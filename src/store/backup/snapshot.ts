@@ -15,6 +15,7 @@ import { schemaVersion } from "../migrations/mod.ts";
 import { BackupError } from "./errors.ts";
 import { DATABASE, knownName } from "./names.ts";
 import type { Summary } from "./manifest.ts";
+import { makeDirs } from "./owner.ts";
 
 /** Pages copied at a time. */
 const PAGES_PER_STEP = 4096;
@@ -28,15 +29,18 @@ export interface SnapshotOptions {
   linkDir: string;
   /** Where the database is copied to. */
   copyPath: string;
-  /** Bodies that need no link, because an earlier backup has them. */
-  isHeld: (blobPath: string) => boolean;
+  /** How much of a body an earlier backup has, which then needs no link; null for none of it. */
+  heldBytes: (blobPath: string) => number | null;
   /** Told of the part that is done, 0 to 1. */
   progress: (part: number) => void;
 }
 
 export interface Snapshot {
   facts: Facts;
-  /** Of the rows' bodies that have to be kept, those that are linked, and those that no file is left of. */
+  /**
+   * Of the rows' bodies those that are linked, those that are held, and those of which a part is missing, or all. What
+   * there is of a part is linked or held.
+   */
   blobs: { linked: string[]; held: string[]; missing: string[] };
   /** False: an index disagrees with its rows, which are all there. */
   isIntact: boolean;
@@ -46,8 +50,9 @@ export interface Snapshot {
  * A second name for the file, or a copy where the file system has no such thing. False when it is gone. Never of
  * what a symbolic link leads to: root, who may run a backup, reads more than the daemon that owns the folder.
  */
-async function link(from: string, to: string): Promise<boolean> {
-  await Deno.mkdir(dirname(to), { recursive: true, mode: 0o700 });
+async function link({ dataDir, linkDir }: SnapshotOptions, path: string): Promise<boolean> {
+  const [from, to] = [join(dataDir, path), join(linkDir, path)];
+  await makeDirs(linkDir, dirname(to));
   const isThere = await linkOrCopy(from, to);
   if (isThere && !(await Deno.lstat(to)).isFile) {
     throw new BackupError(`Cannot back up ${from}: it is no file`);
@@ -82,14 +87,15 @@ async function* namesIn(dir: string): AsyncGenerator<string> {
   }
 }
 
-async function linkAll({ dataDir, linkDir, isHeld }: SnapshotOptions): Promise<Set<string>> {
+async function linkAll(options: SnapshotOptions): Promise<Set<string>> {
+  const { dataDir, heldBytes } = options;
   const linked = new Set<string>();
   for await (const month of namesIn(join(dataDir, "blobs"))) {
     for await (const day of namesIn(join(dataDir, "blobs", month))) {
       for await (const id of namesIn(join(dataDir, "blobs", month, day))) {
         const path = `blobs/${month}/${day}/${id}`;
-        if (knownName(path)?.kind !== "blob" || isHeld(path)) continue;
-        if (await link(join(dataDir, path), join(linkDir, path))) linked.add(path);
+        if (knownName(path)?.kind !== "blob" || heldBytes(path) !== null) continue;
+        if (await link(options, path)) linked.add(path);
       }
     }
   }
@@ -161,7 +167,7 @@ async function copyDatabase({ dataDir, copyPath, progress }: SnapshotOptions): P
 
 /** Takes the copy and links the bodies that it names. */
 export async function takeSnapshot(options: SnapshotOptions): Promise<Snapshot> {
-  const { dataDir, linkDir, copyPath, isHeld } = options;
+  const { linkDir, copyPath, heldBytes } = options;
   const linked = await linkAll(options);
   await copyDatabase(options);
   const blobs: Snapshot["blobs"] = { linked: [], held: [], missing: [] };
@@ -169,12 +175,19 @@ export async function takeSnapshot(options: SnapshotOptions): Promise<Snapshot> 
   try {
     const intact = isIntact(copy);
     if (!intact) quickCheck(copy);
-    for (const { path } of blobRows(copy)) {
+    for (const { path, bytesMin } of blobRows(copy)) {
       if (knownName(path)?.kind !== "blob") throw new BackupError("a row names a body outside its place");
-      if (isHeld(path)) blobs.held.push(path);
-      else if (linked.has(path) || await link(join(dataDir, path), join(linkDir, path))) {
+      const held = heldBytes(path);
+      // A file that was short then may have been mended since.
+      const isHeld = held !== null && held >= bytesMin;
+      if (isHeld) blobs.held.push(path);
+      else if (linked.has(path) || await link(options, path)) {
         blobs.linked.push(path);
-      } else blobs.missing.push(path);
+        if ((await Deno.lstat(join(linkDir, path))).size < bytesMin) blobs.missing.push(path);
+      } else {
+        if (held !== null) blobs.held.push(path);
+        blobs.missing.push(path);
+      }
     }
     return { facts: factsOf(copy), blobs, isIntact: intact };
   } finally {

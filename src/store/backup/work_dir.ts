@@ -5,7 +5,7 @@
 
 import { join } from "node:path";
 import { BackupError } from "./errors.ts";
-import { giveTo, type Owner } from "./owner.ts";
+import { giveTo, ownerOf } from "./owner.ts";
 
 const PREFIX = ".gomail-backup-";
 const NAME = /^\.gomail-backup-[0-9a-f]{16}$/;
@@ -22,14 +22,16 @@ export class WorkDir {
     this.#lock = lock;
   }
 
-  /** A new private folder in `parent`, after leftovers there are gone. */
-  static async open(parent: string, owner: Owner | null = null): Promise<WorkDir> {
+  /** A new private folder in `parent`, after leftovers there are gone. Its owner's, so that he can clear it away. */
+  static async open(parent: string): Promise<WorkDir> {
+    const owner = ownerOf(parent);
     await clearLeftovers(parent);
     const id = crypto.randomUUID().replaceAll("-", "").slice(0, 16);
     const path = join(parent, PREFIX + id);
     await Deno.mkdir(path, { mode: 0o700 });
     giveTo(path, owner);
     const lock = await Deno.open(join(path, LOCK), { createNew: true, write: true, mode: 0o600 });
+    giveTo(join(path, LOCK), owner);
     if (!await lock.tryLock(true)) throw new BackupError("Cannot lock a new folder");
     return new WorkDir(path, lock);
   }

@@ -7,6 +7,7 @@ import {
   BackupError,
   createBackup,
   type CreateOptions,
+  leaveNote,
   listBackups,
   type Manifest,
   NOWHERE,
@@ -77,7 +78,9 @@ test("What comes back is the same store: mail, bodies in files, keys, secrets; t
 test("A backup is its owner's alone, and leaves nothing else behind, in the store neither", () =>
   withPlace(async (place) => {
     const before = names(place.dataDir);
-    const path = await make(place);
+    const made = await createBackup(options(place.dataDir, place.out));
+    const path = made.path!;
+    await leaveNote(place.dataDir, made);
     assertEquals(names(place.out), [path, `${path}.manifest.json`].map((p) => p.slice(place.out.length + 1)));
     assertEquals([mode(place.out), mode(path), mode(`${path}.manifest.json`)], ["700", "600", "600"]);
     const sqlites = ["gomail.db-shm", "gomail.db-wal"];
@@ -305,6 +308,39 @@ test("A body that is missing in the store is told, and does not stop backup or r
     assertEquals(summary.missing_blobs.map((name) => name.slice(-5)), ["big-1"]);
   }));
 
+test("A body that is cut off is told, kept as it is, and mended by the next increment once it is whole", () =>
+  withPlace(async (place) => {
+    const body = await bigBodyOf(place.dataDir);
+    const [name, whole] = [body.slice(place.dataDir.length + 1), await Deno.readFile(body)];
+    const sizeIn = async (path: string) => {
+      const target = `${path}.restored`;
+      const { summary } = await restoreBackup(target, from(path));
+      return [(await Deno.stat(`${target}/${name}`)).size, summary.missing_blobs];
+    };
+    await make(place);
+    await Deno.truncate(body, 10);
+    // The backup before it has all of it.
+    assertEquals(await sizeIn(await make(place, { incremental: true, now: T0 + 1000 })), [whole.length, []]);
+    const short = await make(place, { now: T0 + 2000 });
+    assertEquals(await sizeIn(short), [10, [name]]);
+    await Deno.truncate(body, 0);
+    assertEquals(await sizeIn(await make(place, { now: T0 + 3000 })), [0, [name]]);
+    await Deno.writeFile(body, whole);
+    const mended = await make(place, { incremental: true, now: T0 + 4000 });
+    assertEquals(await sizeIn(mended), [whole.length, []]);
+    await Deno.remove(body);
+    const held = await make(place, { incremental: true, now: T0 + 5000 });
+    assertEquals(await sizeIn(held), [whole.length, []]);
+  }));
+
+test("A folder of keys that is a link is not followed", () =>
+  withPlace(async (place) => {
+    await Deno.rename(`${place.dataDir}/dkim/example.com`, `${place.dir}/elsewhere`);
+    await Deno.symlink(`${place.dir}/elsewhere`, `${place.dataDir}/dkim/example.com`);
+    await refuses(() => make(place), /dkim\/example\.com: it is a link$/);
+    assertEquals(names(place.out), []);
+  }));
+
 test("A body that is a symbolic link is no body, wherever it leads", () =>
   withPlace(async (place) => {
     const body = await bigBodyOf(place.dataDir);
@@ -452,6 +488,10 @@ testIf(
           const found = [names(place.out), names(dataDir).filter((name) => name.startsWith("."))];
           assertEquals(found, [[], []]);
         };
+        // Nothing is written beside the copy of the database.
+        const { size } = await Deno.stat(`${dataDir}/gomail.db`);
+        const output = { kind: "stream" as const, write: () => Promise.resolve() };
+        await createBackup(options(dataDir, "", { output, diskReserve: free - 1.5 * size }));
         await Deno.mkdir(place.out);
         await refuses(() => make(place, { diskReserve: free - 20 * mib }), /the disk reserve among them/);
         await left();

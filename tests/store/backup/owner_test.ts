@@ -149,3 +149,37 @@ testAsRoot("A bequest gives, and takes no other failure for a refusal", () =>
     keeping.give(paths[1]!);
     assertEquals([keeping.isRefused, ownerOf(paths[1]!)], [false, ROOT]);
   }));
+
+testAsRoot(
+  "What a killed backup of root's leaves can be cleared away by whoever has the folder",
+  () =>
+    withPlace(async (place) => {
+      const give = async (path: string): Promise<void> => {
+        giveTo(path, DAEMON);
+        if (!(await Deno.lstat(path)).isDirectory) return;
+        for await (const { name } of Deno.readDir(path)) await give(`${path}/${name}`);
+      };
+      await Deno.mkdir(place.out);
+      for (const dir of [place.dataDir, place.out]) await give(dir);
+      let seen = 0;
+      const progress = () => {
+        for (const parent of [place.dataDir, place.out]) {
+          for (const { name } of Deno.readDirSync(parent)) {
+            if (!name.startsWith(".gomail-backup-")) continue;
+            const dirs = [`${parent}/${name}`];
+            // Files can be removed by whoever has their folder.
+            for (const dir of dirs) {
+              assertEquals(ownerOf(dir), DAEMON, dir);
+              for (const { name, isDirectory } of Deno.readDirSync(dir)) {
+                if (isDirectory) dirs.push(`${dir}/${name}`);
+              }
+            }
+            assertEquals(ownerOf(`${dirs[0]}/lock`), DAEMON);
+            seen += dirs.length;
+          }
+        }
+      };
+      await createBackup(options(place.dataDir, place.out, { progress }));
+      assert(seen >= 5, `${seen}`);
+    }),
+);
