@@ -25,6 +25,7 @@ import {
   readBackup,
   removeBackups,
   sealer,
+  storeIdOf,
 } from "../store/backup/mod.ts";
 import { BACKUP_DIR } from "./backup_flags.ts";
 import { openWithOf, passphraseOf, progressOn, sizeText, storeOf, told } from "./backup_context.ts";
@@ -79,8 +80,13 @@ function report(invocation: Invocation, { summary, path, bytes, problem }: Creat
   io.err(`${kind} backup, ${contentText(summary)}, ${sizeText(bytes)}\n`);
 }
 
+interface Retention {
+  dir: string;
+  keep: Keep;
+}
+
 /** What retention is asked to do, or null. */
-function keepOf({ flags }: Invocation, output: Output): { dir: string; keep: Keep } | null {
+function keepOf({ flags }: Invocation, output: Output): Retention | null {
   const text = valueOf(flags, "keep");
   if (text === undefined) {
     if (isOn(flags, "dry-run")) {
@@ -128,10 +134,10 @@ async function prove({ io }: Invocation, dir: string, id: string, passphrase?: s
 /** Only after a new backup is in its place, and has been proved. */
 async function retain(
   { io, flags }: Invocation,
-  { dir, keep }: { dir: string; keep: Keep },
+  { dir, keep, dataDir }: Retention & { dataDir: string },
   madeId?: string,
 ): Promise<Candidate[]> {
-  const files = await expendableIn(dir, keep, madeId);
+  const files = await expendableIn(dir, { keep, store: await storeIdOf(dataDir), madeId });
   const isDry = isOn(flags, "dry-run");
   if (!isDry && madeId !== undefined) await removeBackups(dir, files);
   for (const { file, bytes } of files) {
@@ -141,8 +147,9 @@ async function retain(
 }
 
 /** `--keep SPEC --dry-run`: no backup, and nothing is removed. */
-async function tryRetention(invocation: Invocation, retention: { dir: string; keep: Keep }): Promise<number> {
-  const files = await told(() => retain(invocation, retention));
+async function tryRetention(invocation: Invocation, retention: Retention): Promise<number> {
+  const { dataDir } = storeOf(invocation);
+  const files = await told(() => retain(invocation, { ...retention, dataDir }));
   if (isOn(invocation.flags, "json")) {
     invocation.io.out(json({ would_remove: files.map(({ file }) => file) }));
   } else if (files.length === 0) invocation.io.err("nothing would be removed\n");
@@ -201,7 +208,7 @@ export async function runCreate(invocation: Invocation): Promise<number> {
     // Each time and not only before something goes: an increment on a base that the disk has spoilt is no backup.
     if (retention !== null) await prove(invocation, retention.dir, id, passphrase);
     await leaveNote(dataDir, created);
-    if (retention !== null) await retain(invocation, retention, id);
+    if (retention !== null) await retain(invocation, { ...retention, dataDir }, id);
   });
   return EXIT.ok;
 }

@@ -24,6 +24,7 @@ import { DATABASE, fileNameOf, knownName, SECRET_FILES, SMALL_BYTES_MAX } from "
 import { giveTo, type Owner, ownerOf } from "./owner.ts";
 import type { sealer } from "./seal.ts";
 import { takeSnapshot } from "./snapshot.ts";
+import { storeIdOf } from "./store_id.ts";
 import { WorkDir } from "./work_dir.ts";
 import { archiveBytes, type ArchivePlan } from "./write_archive.ts";
 
@@ -213,6 +214,7 @@ async function planOf(
     format_version: FORMAT_VERSION,
     id,
     kind: base === null ? "full" : "incremental",
+    store: await storeIdOf(dataDir),
     chain: [...base?.summary.chain ?? [], id],
     created_at: new Date(now).toISOString(),
     gomail_version: options.gomailVersion,
@@ -311,9 +313,14 @@ async function workPlace({ output, dataDir }: CreateOptions): Promise<string> {
 /** What an increment can stand on, unless it is time for a full one. */
 async function baseIn(
   dir: string,
-  { fullEveryDays = Infinity, now }: CreateOptions,
+  { dataDir, fullEveryDays = Infinity, now }: CreateOptions,
 ): Promise<Manifest | null> {
-  return await newestBase(dir, (at) => fullEveryDays === Infinity || isWithinDays(at, fullEveryDays, now));
+  const store = await storeIdOf(dataDir);
+  return await newestBase(
+    dir,
+    store,
+    (at) => fullEveryDays === Infinity || isWithinDays(at, fullEveryDays, now),
+  );
 }
 
 /** Throws BackupError when there can be none, and what the system says when it fails. */

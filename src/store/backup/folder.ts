@@ -14,6 +14,7 @@ import {
   type Summary,
 } from "./manifest.ts";
 import { idInFileName, MANIFEST_BYTES_MAX } from "./names.ts";
+import { isOf } from "./store_id.ts";
 import { BLOCK_BYTES, END } from "./tar.ts";
 import { sumsText } from "./write_archive.ts";
 
@@ -133,18 +134,19 @@ export async function checkBeside(path: string, manifest: Manifest): Promise<voi
 }
 
 /**
- * The newest backup that an increment can stand on: whole as far as can be seen, all its files there. None when that one
- * has as long a chain as there may be, or a full backup that `isFresh` does not take: an older one would be no better,
+ * The newest backup of this store that an increment can stand on: whole as far as can be seen, all its files there. None
+ * when that one has as long a chain as there may be, or a full backup that `isFresh` does not take: an older one would be no better,
  * and a chain without an end could never be removed.
  */
 export async function newestBase(
   dir: string,
+  store: string | null,
   isFresh: (fullMadeAt: number) => boolean = () => true,
 ): Promise<Manifest | null> {
   const all = await listBackups(dir);
   const times = new Map(all.map(({ summary }) => [summary?.id, Date.parse(summary?.created_at ?? "")]));
   for (const { file, encrypted, summary, lacks } of all) {
-    if (summary === null || lacks.length > 0) continue;
+    if (summary === null || !isOf(summary, store) || lacks.length > 0) continue;
     const manifest = await manifestBeside(join(dir, file), encrypted);
     if (manifest === null || manifest.summary.id !== summary.id) continue;
     const fullMadeAt = times.get(summary.chain[0]) ?? NaN;

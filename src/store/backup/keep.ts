@@ -11,6 +11,7 @@ import { syncDir } from "../disk.ts";
 import { BESIDE, listBackups } from "./folder.ts";
 import { idInFileName } from "./names.ts";
 import type { Summary } from "./manifest.ts";
+import { isOf } from "./store_id.ts";
 
 export interface Keep {
   days: number;
@@ -86,11 +87,15 @@ export function expendable(candidates: readonly Candidate[], keep: Keep, madeId?
   return newestFirst.filter(({ summary }) => !needed.has(summary.id));
 }
 
-/** Of a folder, what may go. */
-export async function expendableIn(dir: string, keep: Keep, madeId?: string): Promise<Candidate[]> {
+/** Of a folder, what of this store may go. */
+export async function expendableIn(
+  dir: string,
+  { keep, store, madeId }: { keep: Keep; store: string | null; madeId?: string | undefined },
+): Promise<Candidate[]> {
   const candidates: Candidate[] = [];
   for (const { file, bytes, summary } of await listBackups(dir)) {
-    if (summary !== null && idInFileName(file) === summary.id) candidates.push({ file, bytes, summary });
+    if (summary === null || !isOf(summary, store)) continue;
+    if (idInFileName(file) === summary.id) candidates.push({ file, bytes, summary });
   }
   return expendable(candidates, keep, madeId);
 }

@@ -24,6 +24,8 @@ export interface Summary {
   format_version: number;
   id: string;
   kind: BackupKind;
+  /** See store_id.ts; null where the store had none yet. */
+  store: string | null;
   /** The ids of the files that hold it, oldest first, this one last. */
   chain: string[];
   created_at: string;
@@ -59,6 +61,7 @@ export function manifestText({ summary, files, chunks }: Manifest): string {
   return `{"backup":${line(summary)},\n"files":${line(files)},\n"chunks":${line(chunks)}}\n`;
 }
 
+const STORE_ID = /^[0-9a-f]{16}$/;
 const SUM = /^[0-9a-f]{64}$/;
 const isCount = (value: unknown, max = Number.MAX_SAFE_INTEGER): value is number =>
   Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= max;
@@ -82,7 +85,8 @@ function isLastMessage(value: unknown): boolean {
 
 function isSummary(value: Record<string, unknown>): boolean {
   const { database, chain, missing_blobs: missing } = value;
-  return isText(value.id, BACKUP_ID) && isChain(chain) && chain.at(-1) === value.id &&
+  return isText(value.id, BACKUP_ID) && (value.store === null || isText(value.store, STORE_ID)) &&
+    isChain(chain) && chain.at(-1) === value.id &&
     value.kind === (chain.length === 1 ? "full" : "incremental") && isTime(value.created_at) &&
     isText(value.gomail_version, /^[\w.+-]{1,64}$/) && isCount(value.schema_version) &&
     isCount(value.messages) && isCount(value.jobs_owed) && isLastMessage(value.last_message) &&

@@ -24,3 +24,4 @@ export { proveBackup } from "./prove.ts";
 export { NOWHERE, readBackup, type ReadOptions, type Source } from "./read_backup.ts";
 export { restoreBackup, type Restored, RESTORED_CONFIG, tryRestore } from "./restore.ts";
 export { type OpenWith, sealer } from "./seal.ts";
+export { storeIdOf } from "./store_id.ts";

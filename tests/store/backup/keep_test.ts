@@ -10,10 +10,12 @@ import {
   parseDays,
   parseKeep,
   removeBackups,
+  restoreBackup,
+  storeIdOf,
 } from "../../../src/store/backup/mod.ts";
 import { test } from "../../support/test.ts";
 import { T0 } from "../support.ts";
-import { options, type Place, withPlace } from "./support.ts";
+import { makeStore, options, type Place, withPlace } from "./support.ts";
 
 const DAY = 86_400_000;
 /** 2026-06-30, a Tuesday, at noon. */
@@ -118,10 +120,41 @@ test("In a folder, files that we did not make and backups that can't be judged s
     await Deno.writeTextFile(`${out}/mine.tar`, "not a backup");
     await Deno.remove(`${unjudged}.manifest.json`);
     for (const end of ["", ".manifest.json"]) await Deno.rename(renamed + end, `${out}/precious.tar${end}`);
-    const gone = await expendableIn(out, parseKeep("1d")!);
+    const gone = await expendableIn(out, { keep: parseKeep("1d")!, store: null });
     assertEquals(gone.map(({ file }) => `${out}/${file}`), [old]);
     await removeBackups(out, gone);
     const names = [...Deno.readDirSync(out)].map(({ name }) => `${out}/${name}`).sort();
     const stay = [unjudged, newest, `${newest}.manifest.json`, `${out}/mine.tar`, `${out}/precious.tar`];
     assertEquals(names, [...stay, `${out}/precious.tar.manifest.json`].sort());
+  }));
+
+test("Of two stores in one folder each has its own chains, and removes no other's", () =>
+  withPlace(async (place) => {
+    const other = `${place.dir}/other`;
+    await makeStore(other);
+    await Deno.writeTextFile(`${other}/url_key`, "another's\n");
+    const made: Record<string, string[]> = { ours: [], others: [] };
+    for (let day = 0; day < 4; day++) {
+      for (const [whose, dataDir] of [["ours", place.dataDir], ["others", other]] as const) {
+        const now = T0 + day * DAY + made[whose]!.length;
+        const { summary } = await createBackup(
+          options(dataDir, place.out, { now, incremental: day % 2 === 1 }),
+        );
+        assertEquals(summary.kind, day % 2 === 1 ? "incremental" : "full");
+        if (day % 2 === 1) assertEquals(summary.chain[0], made[whose]!.at(-1));
+        made[whose]!.push(summary.id);
+      }
+    }
+    const store = await storeIdOf(place.dataDir);
+    const gone = await expendableIn(place.out, { keep: parseKeep("1d")!, store });
+    assertEquals(gone.map(({ summary }) => summary.id), made.ours!.slice(0, 2).reverse());
+    // A restored store is the same one.
+    await restoreBackup(`${place.dir}/again`, {
+      source: { kind: "file", path: `${place.out}/${(await listBackups(place.out))[0]!.file}` },
+      openWith: { identities: [] },
+      progress: () => {},
+      now: T0,
+      places: [],
+    });
+    assertEquals(await storeIdOf(`${place.dir}/again`), await storeIdOf(other));
   }));
