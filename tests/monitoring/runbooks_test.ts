@@ -73,6 +73,8 @@ test("the stand-ins know only units that are packaged, and no form that nobody u
     const [, ...words] = form.replace(/ --.*$/, "").split(" ");
     for (const unit of words) assert(known.includes(unit.includes(".") ? unit : `${unit}.service`), form);
   }
+  // systemd refuses that while the service runs, and a start of the service brings its sockets.
+  assertEquals(FORMS.systemctl!.filter((form) => /^(re)?start \S+\.socket/.test(form)), []);
   const journal = FORMS.journalctl!.flatMap((form) => /-u (\S+)/.exec(form)?.[1] ?? []);
   assertEquals([...new Set(journal)].sort(), ["gomail", "gomail-backup"]);
   for (const unit of journal) assert(units.includes(`${unit}.service`), unit);
