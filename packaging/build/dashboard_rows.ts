@@ -174,9 +174,15 @@ function verification(m: Metrics, q: Queries): Row {
   return {
     title: "Verification",
     panels: [
-      panel("SPF", "lookup errors are temperror and permerror: many at once mean that DNS is in trouble", {
-        ...m.spf,
-        "lookup errors": m.spfLookupErrors,
+      chart({
+        title: "SPF",
+        description: "temperror: no answer, and many mean that DNS is in trouble. permerror: a broken record",
+        unit: "mails/s",
+        stacked: true,
+        queries: [
+          ...each({ ...m.spf, temperror: m.spfTemperror }),
+          { expr: `${q.rate(m.spfLookupErrors)} - ${q.rate(m.spfTemperror)}`, legend: "permerror" },
+        ],
       }),
       panel("DKIM", "none: without a signature. permerror: with one that can't be used", m.dkim),
       panel("DMARC", "none: the author's domain has no record, or the check was not possible", m.dmarc),

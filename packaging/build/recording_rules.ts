@@ -38,7 +38,7 @@ function shareRules(metrics: Metrics): Rule[] {
   const processed = name(metrics.emailsProcessed);
   const attempts = name(metrics.deliveryAttempts);
   const requests = name(metrics.httpRequests);
-  const lookupErrors = name(metrics.spfLookupErrors);
+  const spfTemperror = name(metrics.spfTemperror);
   const share = (
     of: string,
     what: string,
@@ -54,7 +54,8 @@ function shareRules(metrics: Metrics): Rule[] {
       expr: `${sum(part)} / ${all}`,
     };
   };
-  const spf = [...Object.values(metrics.spf).map(name), lookupErrors];
+  // A temperror is one of the lookup errors.
+  const spf = [...Object.values(metrics.spf), metrics.spfLookupErrors].map(name);
   const dkimTemperror = name(metrics.dkim.temperror);
   // Mails without a signature have nothing to look up.
   const signed = Object.entries(metrics.dkim).filter(([result]) => result !== "none").map(([, of]) =>
@@ -67,7 +68,7 @@ function shareRules(metrics: Metrics): Rule[] {
     share(processed, "rejected_", "30m", `${processed}{status="rejected"}`, [processed]),
     share(processed, "rejected_", "1d", `${processed}{status="rejected"}`, [processed]),
     share(processed, "error_", "10m", `${processed}{status="error"}`, [processed]),
-    share(lookupErrors, "", "15m", lookupErrors, spf),
+    share(spfTemperror, "", "15m", spfTemperror, spf),
     share(dkimTemperror, "", "15m", dkimTemperror, signed),
     share(attempts, "failed_", "15m", `${attempts}{outcome=~"deferred|error"}`, [tried], "instance, carrier"),
     share(requests, "failed_", "10m", `${requests}{status=~"5..",${api}}`, [`${requests}{${api}}`]),

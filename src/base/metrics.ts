@@ -176,6 +176,10 @@ function mailMetrics(counter: CounterOf, histogram: HistogramOf) {
       none: counter("spf_none_total", "SPF none"),
     },
     spfLookupErrors: counter("spf_lookup_errors_total", "SPF temperror and permerror"),
+    spfTemperror: counter(
+      "spf_temperror_total",
+      "SPF temperror, which spf_lookup_errors_total counts as well",
+    ),
     dkim: {
       pass: counter("dkim_pass_total", "DKIM pass"),
       fail: counter("dkim_fail_total", "DKIM fail"),

@@ -231,7 +231,7 @@ function makeHealth(
   { store }: Vault,
   { resolver }: Threads,
   { hostname }: Flow,
-  rest: Pick<HealthSources, "queue" | "smtpProblems" | "controlUp">,
+  rest: Pick<HealthSources, "queue" | "smtpProblems" | "tlsProblem" | "controlUp">,
 ): Record<"health" | "watchedHealth", () => Promise<HealthReport>> {
   const dns = new DnsWatch({ resolver, hostname, clock });
   // The first look: whoever asks for health soon shall hear what is so.
@@ -327,6 +327,7 @@ export async function startDaemon(initial: Config, options: DaemonOptions): Prom
     const { health, watchedHealth } = makeHealth(context, vault, threads, flow, {
       queue: () => engine.status(),
       smtpProblems: () => smtp.problems(),
+      tlsProblem: () => smtp.tlsProblem(),
       controlUp: () => state.controlUp,
     });
     const http = makeHttpDoor(context, { vault, threads, flow, sending, postRoom, health, baseUrl });

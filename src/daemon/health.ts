@@ -1,7 +1,7 @@
 /**
  * What /health says. Ready means that a mail would be kept and every promise held: the store takes writes and
  * we are not on our way out. Trouble that time or somebody else's repair ends (a dead receiver or name server, a
- * busy port, little disk) only degrades: taking us out of service for it would help nobody.
+ * busy port, a certificate without its key, little disk) only degrades: taking us out of service for it would help nobody.
  */
 
 import type { Clock } from "../base/clock.ts";
@@ -27,6 +27,8 @@ export interface HealthSources {
   queue: () => QueueStatus;
   /** What is wrong with the SMTP listeners, one sentence each. */
   smtpProblems: () => string[];
+  /** Why the certificate that is configured is not in use; null when it is. Apart: no port is shut for it. */
+  tlsProblem: () => string | null;
   /** True when the name servers don't answer. */
   dnsInTrouble: () => boolean;
   controlUp: () => boolean;
@@ -92,11 +94,13 @@ function checkOutbound(status: QueueStatus, hasSmarthost: boolean): Check {
 async function report(sources: HealthSources): Promise<HealthReport> {
   const [store, disk] = await Promise.all([checkStore(sources), checkDisk(sources)]);
   const problems = sources.smtpProblems();
+  const tlsProblem = sources.tlsProblem();
   const checks: Record<string, Check> = {
     store,
     disk,
     control: sources.controlUp() ? { status: "ok" } : { status: "failed", detail: "control socket is down" },
     smtp: problems.length ? { status: "degraded", detail: problems.join("; ") } : { status: "ok" },
+    tls: tlsProblem === null ? { status: "ok" } : { status: "degraded", detail: tlsProblem },
     dns: sources.dnsInTrouble()
       ? { status: "degraded", detail: "name servers don't answer: mail can't be verified" }
       : { status: "ok" },

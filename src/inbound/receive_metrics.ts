@@ -8,6 +8,8 @@ import type { PolicyReason } from "./policy.ts";
 import type { Receipt } from "./types.ts";
 
 export function countAuthentication(metrics: Metrics, { spf, dkim, dmarc }: Authentication): void {
+  // The first GoMail's metric has both; that our name servers are in trouble is to be seen by the one alone.
+  if (spf.result === "temperror") metrics.spfTemperror.inc();
   if (spf.result === "temperror" || spf.result === "permerror") metrics.spfLookupErrors.inc();
   else metrics.spf[spf.result].inc();
   // There is a signature, and trying again won't make it better (no key, a revoked or weak one, bad syntax).

@@ -355,6 +355,7 @@ test("doctor has something to type for each check of /health that there is", asy
       paused: (["webhook", "smtp"] as const).map((carrier) => ({ carrier, lanes: ["a"] })),
     } as unknown as QueueStatus),
     smtpProblems: () => ["Cannot listen"],
+    tlsProblem: () => "certificate and key do not belong together",
     dnsInTrouble: () => true,
     controlUp: () => false,
     hasSmarthost: () => true,

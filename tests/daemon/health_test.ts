@@ -11,6 +11,7 @@ function sources(clock: FakeClock, changes: Partial<HealthSources> = {}): Health
     diskReserveBytes: () => 1_000,
     queue: () => ({ running: true, inFlight: 0, paused: [] }),
     smtpProblems: () => [],
+    tlsProblem: () => null,
     dnsInTrouble: () => false,
     controlUp: () => true,
     hasSmarthost: () => true,
@@ -41,6 +42,7 @@ test("a receiver, a port, DNS or a disk in trouble only degrades", async () => {
       { queue: () => ({ running: true, inFlight: 0, paused }) },
       { queue: () => ({ running: false, inFlight: 0, paused: [] }) },
       { smtpProblems: () => ["port 25 is taken"] },
+      { tlsProblem: () => "certificate and key do not belong together" },
       { dnsInTrouble: () => true },
       { freeBytes: async () => 10 },
       { freeBytes: () => Promise.reject(new Error("unknown")) },
@@ -49,6 +51,12 @@ test("a receiver, a port, DNS or a disk in trouble only degrades", async () => {
     const report = await reportOf(changes);
     assertEquals([report.status, report.ready], ["degraded", true]);
   }
+});
+
+test("a certificate that can't be used is not told of as a port that is shut", async () => {
+  const { checks } = await reportOf({ tlsProblem: () => "certificate and key do not belong together" });
+  assertEquals(checks.smtp, { status: "ok" });
+  assertEquals(checks.tls, { status: "degraded", detail: "certificate and key do not belong together" });
 });
 
 test("on the way out, or without the control socket, it is not ready", async () => {

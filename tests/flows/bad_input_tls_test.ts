@@ -6,6 +6,7 @@
  */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { makeCertificate } from "../support/certificates.ts";
 import { plainMail, type TestDaemon, withDaemon } from "../support/harness.ts";
 import { bytesOf, DOORS, stored } from "../support/hostile.ts";
 import { SmtpConversation } from "../support/smtp_conversation.ts";
@@ -153,3 +154,21 @@ test("10: a handshake that stalls ends at its deadline, whatever part of it came
     );
     await until(async () => /^gomail_active_connections 0$/m.test(await d.metrics()), "the sessions to end");
   }, { smtpLimits: { tlsHandshakeMs: 300 } }));
+
+test("certificate files that can't be used are the check tls, while mail comes in as before", () =>
+  withDaemon({}, async (d) => {
+    const files = { tls_cert_file: `${d.dir}/cert.pem`, tls_key_file: `${d.dir}/key.pem` };
+    await Deno.writeTextFile(files.tls_cert_file, (await makeCertificate("mx.example.com")).cert);
+    await Deno.writeTextFile(files.tls_key_file, (await makeCertificate("mx.example.com")).key);
+    await d.reload(files);
+    // Health is kept for a second.
+    await until(async () => (await d.api("/health")).json.status === "degraded", "the check to see it");
+    const { checks } = (await d.api("/health")).json;
+    assertEquals([checks.tls.status, checks.smtp.status], ["degraded", "ok"]);
+    assertMatch(checks.tls.detail, /do not belong together$/);
+    const c = await d.smtp();
+    await c.startTls();
+    await c.command("EHLO client.example", /^250/);
+    await c.mail(plainMail());
+    await c.close();
+  }));

@@ -37,6 +37,18 @@ test("a DKIM signature that can't be used does not count as no signature", async
   ]);
 });
 
+test("a sender's broken SPF record is a look-up error, and no answer that did not come", async () => {
+  const metrics = createMetrics();
+  for (const result of ["permerror", "permerror", "temperror"]) {
+    const authentication = { spf: { result }, dkim: { result: "none" }, dmarc: { result: "none" } };
+    countAuthentication(metrics, authentication as unknown as Authentication);
+  }
+  assertEquals(await counts(metrics, "gomail_spf_"), [
+    "gomail_spf_lookup_errors_total 3",
+    "gomail_spf_temperror_total 1",
+  ]);
+});
+
 test("a report that came back is counted by its kind", async () => {
   const metrics = createMetrics();
   const receipt = { kind: "accepted", messageId: "1", verdict: "accept", receivedAt: 0 } as const;

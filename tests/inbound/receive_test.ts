@@ -230,7 +230,7 @@ test("Dead DNS is recorded and the mail accepted, or 451 where a verdict is need
     const refused = await submit(mail);
     assert(refused.kind === "refused");
     assertEquals([refused.refusal.code, refused.refusal.enhanced], [451, "4.7.0"]);
-    assertEquals(await metric("gomail_spf_lookup_errors_total"), 2);
+    assertEquals(await metric("gomail_spf_temperror_total"), 2);
     zone.behave("*", undefined);
     // A failure is remembered for a second.
     await new Promise((resolve) => setTimeout(resolve, 1100));

@@ -73,9 +73,28 @@ test("the stand-ins know only units that are packaged, and no form that nobody u
     const [, ...words] = form.replace(/ --.*$/, "").split(" ");
     for (const unit of words) assert(known.includes(unit.includes(".") ? unit : `${unit}.service`), form);
   }
+  // systemd refuses that while the service runs, and a start of the service brings its sockets.
+  assertEquals(FORMS.systemctl!.filter((form) => /^(re)?start \S+\.socket/.test(form)), []);
   const journal = FORMS.journalctl!.flatMap((form) => /-u (\S+)/.exec(form)?.[1] ?? []);
   assertEquals([...new Set(journal)].sort(), ["gomail", "gomail-backup"]);
   for (const unit of journal) assert(units.includes(`${unit}.service`), unit);
+});
+
+/** What neither group gomail nor group adm may do: to change the host, and to look into the folder of backups. */
+const FOR_ROOT =
+  /(?<before>\S+ |\S+ -u gomail |^)(?:systemctl (?!status|show|list-|is-)|systemd-tmpfiles |certbot |dmesg |ss |journalctl --vacuum|gomail (?:backup|restore) )/g;
+
+test("what root or user gomail alone may do is typed with sudo", () => {
+  let seen = 0;
+  for (const { name, commands } of runbooks) {
+    for (const { text } of commands) {
+      for (const { groups } of text.matchAll(FOR_ROOT)) {
+        seen++;
+        assert(/^sudo /.test(groups!.before!), `${name}: ${text}`);
+      }
+    }
+  }
+  assert(seen > 20, `only ${seen} commands`);
 });
 
 /** All of src, for what a log line may say. */

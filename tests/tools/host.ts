@@ -24,7 +24,6 @@ export const FORMS: Readonly<Record<string, readonly string[]>> = {
     "is-active gomail",
     "start gomail",
     "restart gomail",
-    "restart gomail-smtp.socket",
     "reload gomail",
     "reload prometheus",
     "stop gomail gomail-smtp.socket gomail-control.socket",

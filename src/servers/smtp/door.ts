@@ -60,8 +60,10 @@ export interface SmtpDoor {
   listeners(): ListenerInfo[];
   /** False when the configured certificate can't be used; the one in use stays. */
   reloadTls(): Promise<boolean>;
-  /** What makes the door less than whole, in sentences; empty when all is well. */
+  /** Why it does not listen where it should, a sentence for each address; empty when all is well. */
   problems(): string[];
+  /** Why the certificate that is configured is not the one in use, or null. Mail comes in all the same. */
+  tlsProblem(): string | null;
   /** Stops accepting; idle sessions end with 421, the others after their mail. Resolves when all are gone. */
   drain(): Promise<void>;
   /** The hard end. */
@@ -130,8 +132,11 @@ class Door implements SmtpDoor {
   }
 
   problems(): string[] {
-    return [...this.#listeners.map((listener) => listener.info.problem), this.#tls.problem]
-      .filter((problem) => problem !== null);
+    return this.#listeners.map((listener) => listener.info.problem).filter((problem) => problem !== null);
+  }
+
+  tlsProblem(): string | null {
+    return this.#tls.problem;
   }
 
   async drain(): Promise<void> {
