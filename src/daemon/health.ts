@@ -1,7 +1,8 @@
 /**
  * What /health says. Ready means that a mail would be kept and every promise held: the store takes writes and
  * we are not on our way out. Trouble that time or somebody else's repair ends (a dead receiver or name server, a
- * busy port, a certificate without its key, little disk) only degrades: taking us out of service for it would help nobody.
+ * busy port, a certificate without its key, little disk) only degrades: taking us out of service for it would help
+ * nobody.
  */
 
 import type { Clock } from "../base/clock.ts";
