@@ -8,6 +8,7 @@ import { tokenWeakness } from "../base/secret.ts";
 import { outsideToWrite, SOCKET_OUTSIDE } from "../base/places.ts";
 import { checkDkim } from "./check_dkim.ts";
 import { checkDoors } from "./check_doors.ts";
+import { checkOutbound } from "./check_outbound.ts";
 import { checkRuntime } from "./check_runtime.ts";
 import { checkWebhooks } from "./check_webhooks.ts";
 import { Findings, type Surroundings } from "./findings.ts";
@@ -130,6 +131,7 @@ export function check(loaded: Pick<LoadOk, "config" | "sources">, surroundings: 
   checkVerification(config, found);
   checkWebhooks(config, found);
   checkDkim(config, found, surroundings);
+  checkOutbound(config, found);
   checkRuntime(config, found);
   return found;
 }

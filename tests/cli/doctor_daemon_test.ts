@@ -216,8 +216,8 @@ test("doctor sees webhooks that wait for long and dead letters, in a real queue"
     await until(async () => (await d.jobs())[0]?.attempts > 0, "the first attempt");
     assertEquals(ids(await host.findings("queue")), [
       "queue.webhook_age ok",
-      "queue.smtp_age ok",
       "queue.dead ok",
+      "queue.smtp_age ok",
     ]);
   }));
 
@@ -264,6 +264,39 @@ test("doctor judges the queue by age, carrier and state; what is to be sent late
       await host.configure(`control_socket: ${socket}`);
       assertMatch((await host.findings("queue.dead"))[0]!.summary, /^1 or more dead letters/);
     });
+  }));
+
+test("doctor sees mail that is stuck behind pages of mail to be sent later, and does not look for ever", () =>
+  withHost(async (host) => {
+    const later = Array(500).fill(job({ attempts: 0 }));
+    const stuck = job({ attempts: 0, due_at: new Date(Date.now() - HOUR_MS).toISOString() });
+    const cases: [number, string[]][] = [
+      [1, ["queue.smtp_age notice", "queue.smtp_overdue problem"]],
+      [19, ["queue.smtp_age notice", "queue.smtp_overdue problem"]],
+      [20, ["queue.smtp_age unknown"]],
+    ];
+    for (const [pages, expected] of cases) {
+      const answer = (asked: Asked) => {
+        const { pathname, searchParams } = new URL(asked.path, "http://daemon");
+        const isSmtp = searchParams.get("carrier") === "smtp";
+        if (pathname === "/health" || !isSmtp) return queueOf(/^$/, [])(asked);
+        const page = Number(searchParams.get("cursor") ?? 0);
+        return page < pages
+          ? Response.json({ items: later, next_cursor: String(page + 1) })
+          : Response.json({ items: [stuck], next_cursor: null });
+      };
+      await withFakeDaemon(answer, async ({ socket, asked }) => {
+        await host.configure(`control_socket: ${socket}`);
+        const bad = (await host.findings("queue")).filter(({ status }) => status !== "ok");
+        assertEquals(ids(bad), expected);
+        assert(asked.length < 50, `asked ${asked.length} times`);
+        if (pages > 1) return;
+        assertEquals(
+          bad[0]!.summary,
+          "1 outgoing mail owed for more than 1d, for example: Receiver answered 500",
+        );
+      });
+    }
   }));
 
 test("doctor knows the daemon's DKIM keys, and asks about domains that were added to it", () =>

@@ -72,7 +72,48 @@ test("doctor looks whether our name has an address and our address a name that l
       assertStringIncludes(brief(await host.findings("hostname")).join(" | "), said);
     }
     host.zone.behave("mail.example.com", { rcode: "SERVFAIL" });
-    assertEquals((await host.findings("hostname")).map(({ status }) => status), ["unknown", "unknown"]);
+    const unknown = await host.findings("hostname");
+    assertEquals(unknown.map(({ status }) => status), ["unknown", "unknown"]);
+    // On every host: Debian has resolvectl with systemd-resolved alone.
+    for (const { remedy } of unknown) {
+      assertMatch(remedy!, /^`cat \/etc\/resolv\.conf` shows the name servers; /);
+    }
+  }));
+
+test("doctor asks for the name of the address that receivers see, where it is not one of ours", () =>
+  withHost(async (host) => {
+    host.zone.set("mail.example.com", { A: ["10.0.0.5"] });
+    const remedyOf = async (yaml: string) => {
+      await host.configure(yaml);
+      const found = one(await host.findings("hostname"), "hostname.ptr");
+      assertEquals(found.status, "unknown");
+      return found.remedy!;
+    };
+    const seen = /^`dig \+short -x ADDRESS` has to say mail\.example\.com\., .* in its Received lines/;
+    const direct = await remedyOf("outbound_transport: direct");
+    assertMatch(direct, seen);
+    assertMatch(direct, /; if it is an address of this host itself, outbound_source_address can name it$/);
+    // Through a Postfix it would be of no use, and a private one is named already.
+    for (const yaml of ["", "outbound_transport: direct\noutbound_source_address: 127.0.0.1"]) {
+      const remedy = await remedyOf(yaml);
+      assertMatch(remedy, seen);
+      assert(!remedy.includes("outbound_source_address"), remedy);
+    }
+  }));
+
+test("doctor finds a source address that this host does not have, where mail would leave from it", () =>
+  withHost(async (host) => {
+    const source = "outbound_source_address: 192.0.2.1";
+    await host.configure(`outbound_transport: direct\n${source}`);
+    const found = one(await host.findings("hostname"), "hostname.source");
+    assertEquals(
+      `${found.status}: ${found.summary}`,
+      "problem: outbound_source_address 192.0.2.1 is not an address of this host: mail can't leave from it",
+    );
+    for (const yaml of [source, "outbound_transport: direct\noutbound_source_address: 127.0.0.1"]) {
+      await host.configure(yaml);
+      assertEquals(one(await host.findings("hostname"), "hostname.source"), undefined);
+    }
   }));
 
 test("doctor leaves the addresses of a smarthost to the smarthost", () =>

@@ -251,3 +251,12 @@ test("withChecks() adds what the checks find to what the load found, without say
   assertEquals(unread.problems.length, 1);
   assert(okOf(withChecks(loadYaml(TOKEN), surroundings())).warnings.length > 0);
 });
+
+test("check() warns about a source address that a smarthost on this host makes of no use", () => {
+  const source = TOKEN + "outbound_source_address: 192.0.2.25\n";
+  const key = "outbound_source_address";
+  assertStringIncludes(about(key, source).warning!, "is not used: mail leaves through 127.0.0.1:10026");
+  for (const other of ["outbound_transport: direct\n", "outbound_smarthost: relay.example.com:587\n"]) {
+    assertEquals(about(key, source + other), { problem: undefined, warning: undefined });
+  }
+});

@@ -23,8 +23,6 @@ const SCRIPTS: Record<string, string> = {
     `for word do shift; case "$word" in -o|-g) skip=1;; gomail) [ "$skip" ] || set -- "$@" "$word"; skip=;;
 *) set -- "$@" "$word";; esac; done
 exec /usr/bin/install "$@"`,
-  // The last two words are from where and to where; the first host needs no connection.
-  rsync: 'while [ $# -gt 2 ]; do shift; done\nmkdir -p "$2" && exec cp -an "${1#*:}". "$2"',
   rclone: "exit 0",
   restic: "exit 0",
   systemctl: "exit 0",
@@ -63,6 +61,10 @@ export class Host {
       ...SCRIPTS,
       // In a pipe; otherwise it runs in this process.
       gomail: `${program} "$@"`,
+      // The last two words are from where and to where; of another host it sees the backups alone, as by rrsync.
+      rsync: "while [ $# -gt 2 ]; do shift; done\n" +
+        `case "$1" in *:/) from="${this.place(BACKUPS)}/";; *) from="$1";; esac\n` +
+        'mkdir -p "$2" && exec cp -an "$from". "$2"',
     };
     for (const [name, script] of Object.entries(scripts)) {
       await Deno.writeTextFile(`${this.#bin}/${name}`, `#!/bin/sh\n${script}\n`, { mode: 0o755 });

@@ -138,6 +138,6 @@ export const blocklistsCheck: Check = {
   name: "blocklists",
   async run(subject, say) {
     if (!subject.wishes.blocklists) return say.skipped("asked", "--no-blocklists: none is asked");
-    await orUnknown("asked", say, askAll(subject, say), subject);
+    await orUnknown("asked", say, askAll(subject, say));
   },
 };

@@ -3,16 +3,16 @@
 import { VERSION } from "../../base/version.ts";
 import type { Check } from "./check.ts";
 import { remedyFor } from "./health.ts";
-import type { Upkeep } from "./upkeep.ts";
+import { NAME_SERVERS, type Upkeep } from "./upkeep.ts";
 
 /** What to type, by the name of the check in /health. */
-const remediesOf = ({ log, nameServers, restart, start }: Upkeep): Record<string, string> => ({
+const remediesOf = ({ log, restart, start }: Upkeep): Record<string, string> => ({
   store: `${log} says why`,
   disk: "`df -h` shows the disk of data_dir: make room there",
   control: restart,
   smtp: `the ports check says what to do, and ${log}`,
   tls: `the certificate check says what to do, and ${log}`,
-  dns: `${nameServers}; name others in dns_servers`,
+  dns: `${NAME_SERVERS}; name others in dns_servers`,
   delivery: "`gomail queue list --state pending` shows the receivers' answers",
   outbound: "the port25 check says whether outbound_smarthost answers; `gomail queue list --carrier smtp`",
   lifecycle: `${start}, once it has stopped`,

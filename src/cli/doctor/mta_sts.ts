@@ -110,7 +110,6 @@ async function mxOf(dns: ReturnType<typeof dnsFacts>, domain: string): Promise<s
 export function mtaStsCheck(domain: string, server: PolicyServer = {}): Check {
   return {
     name: "mta_sts",
-    run: (subject, say, signal) =>
-      orUnknown("policy", say, look(subject, domain, server, say, signal), subject),
+    run: (subject, say, signal) => orUnknown("policy", say, look(subject, domain, server, say, signal)),
   };
 }

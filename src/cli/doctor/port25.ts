@@ -158,7 +158,7 @@ export const port25Check: Check = {
     const { config, wishes } = subject;
     const isDirect = config.outbound_transport === "direct" || wishes.probe !== null;
     const work = isDirect ? callMailHost(subject, say, signal) : callSmarthost(subject, say, signal);
-    await orUnknown("out", say, work, subject);
+    await orUnknown("out", say, work);
     tellInwards(subject, say);
   },
 };

@@ -56,7 +56,7 @@ function doorsOf(config: Config): Door[] {
 type Free = "free" | "taken" | "forbidden" | "elsewhere";
 
 /** Takes the place and gives it back at once. */
-function tryPlace({ host, port }: TcpPlace): Free {
+export function tryPlace({ host, port }: TcpPlace): Free {
   try {
     Deno.listen({ hostname: host, port }).close();
     return "free";

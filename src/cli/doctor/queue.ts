@@ -12,8 +12,10 @@ import { pageOf } from "../message.ts";
 import type { Check, Say } from "./check.ts";
 import { remedyFor } from "./health.ts";
 
+/** Of one page, the API's most. */
+const PAGE_JOBS = 500;
 /** Looked at of each kind; there may be millions. */
-const JOBS_MAX = 200;
+const PAGES_MAX = 20;
 /** A due job is tried within seconds, if nothing keeps it. */
 const OVERDUE_MS = 15 * 60_000;
 
@@ -55,10 +57,25 @@ interface Found {
   isMore: boolean;
 }
 
-async function list(client: ControlClient, query: Query, signal: AbortSignal): Promise<Found> {
-  const answer = await client.request("GET", "/v1/queue", { query: { ...query, limit: JOBS_MAX }, signal });
-  const { items, next_cursor } = pageOf(answer);
-  return { jobs: items.map(readJob), isMore: typeof next_cursor === "string" };
+/** Those of the first page that has one of `wanted`: thousands that are not may be in front of it. */
+async function list(
+  client: ControlClient,
+  query: Query,
+  signal: AbortSignal,
+  wanted: (job: Job) => boolean = () => true,
+): Promise<Found> {
+  let cursor: string | undefined;
+  for (let page = 0; page < PAGES_MAX; page++) {
+    const asked = { ...query, limit: PAGE_JOBS, cursor };
+    const { items, next_cursor } = pageOf(
+      await client.request("GET", "/v1/queue", { query: asked, signal }),
+    );
+    const isMore = typeof next_cursor === "string";
+    const jobs = items.map(readJob).filter(wanted);
+    if (jobs.length > 0 || !isMore) return { jobs, isMore };
+    cursor = next_cursor;
+  }
+  return { jobs: [], isMore: true };
 }
 
 function counted({ jobs, isMore }: Found, [one, many]: [string, string]): string {
@@ -78,18 +95,27 @@ async function checkAge(
   say: Say,
   signal: AbortSignal,
 ) {
+  // Tried or due: not what waits for its send_at.
+  const isOwed = ({ attempts, dueAt }: Job) => attempts > 0 || dueAt <= nowMs;
+  let unseen: string | null = null;
   for (const { older, status } of AGES[carrier]) {
-    const all = await list(client, { carrier, state: "pending", older_than: older }, signal);
-    // Tried or due: not what waits for its send_at.
-    const found = { ...all, jobs: all.jobs.filter(({ attempts, dueAt }) => attempts > 0 || dueAt <= nowMs) };
-    if (found.jobs.length === 0) continue;
-    const summary = `${counted(found, NOUN[carrier])} owed for more than ${older}${because(found)}`;
+    const found = await list(client, { carrier, state: "pending", older_than: older }, signal, isOwed);
     const remedy = `\`gomail queue list --carrier ${carrier} --state pending --older-than ${older}\``;
+    if (found.jobs.length === 0) {
+      if (found.isMore) unseen ??= remedy;
+      continue;
+    }
+    const summary = `${counted(found, NOUN[carrier])} owed for more than ${older}${because(found)}`;
     say[status](`${carrier}_age`, summary, remedy);
     const stuck = found.jobs.filter(({ dueAt }) => dueAt < nowMs - OVERDUE_MS).length;
     if (stuck === 0) return;
     const late = `${stuck} of them due for more than ${OVERDUE_MS / 60_000} min and not tried`;
     return say.problem(`${carrier}_overdue`, late, "`gomail queue list` and /health say what holds them up");
+  }
+  if (unseen !== null) {
+    const summary = `of the ${NOUN[carrier][1]} only the newest ${PAGE_JOBS * PAGES_MAX} were looked at, ` +
+      "which are all to be sent later";
+    return say.unknown(`${carrier}_age`, summary, `${unseen} shows the others, page by page`);
   }
   say.ok(`${carrier}_age`, `no ${NOUN[carrier][0]} waits for long`);
 }
@@ -122,8 +148,9 @@ export const queueCheck: Check = {
     try {
       await onDaemon(invocation, async (client) => {
         await checkAge(client, "webhook", clock.now(), say, signal);
-        await checkAge(client, "smtp", clock.now(), say, signal);
         await checkState(client, say, signal);
+        // The last: of mail that is to be sent later there may be many pages.
+        await checkAge(client, "smtp", clock.now(), say, signal);
       });
     } catch (error) {
       say.unknown("asked", messageOf(error), "`gomail queue list` tries again");

@@ -17,7 +17,6 @@ export interface Upkeep {
   postfix: string;
   /** Behind what frees a port: a socket unit does not start while its service runs. Empty where there are none. */
   thenSocket: string;
-  nameServers: string;
   /** The clock as it is, and how it is kept right. */
   clock: string;
   keepClock: string;
@@ -31,6 +30,9 @@ export interface Upkeep {
   make(dir: string): string;
 }
 
+/** The file that we read them from, the same everywhere. Not resolvectl, which a Debian has only with systemd-resolved. */
+export const NAME_SERVERS = "`cat /etc/resolv.conf` shows the name servers";
+
 const SYSTEMD: Upkeep = {
   hasSystemd: true,
   start: "`systemctl start gomail`",
@@ -40,7 +42,6 @@ const SYSTEMD: Upkeep = {
   lookAsOwner: "`sudo gomail doctor`",
   postfix: "`systemctl status postfix`",
   thenSocket: "; then `systemctl stop gomail && systemctl start gomail-smtp.socket gomail`",
-  nameServers: "`resolvectl status` shows the name servers",
   clock: "`timedatectl` shows it",
   keepClock:
     "`timedatectl set-ntp true` keeps it right; `timedatectl timesync-status` shows how far it is off",
@@ -65,7 +66,6 @@ const OTHER: Upkeep = {
   lookAsOwner: "`gomail doctor` as the daemon's user",
   postfix: "its own log says how it is",
   thenSocket: "",
-  nameServers: "`cat /etc/resolv.conf` shows the name servers",
   clock: "`date` shows it",
   keepClock: "it is the clock of the machine that this runs on: keep it right there, by NTP",
   noBackup: "`gomail backup create --output - > FILE` makes one: have that done each day",
