@@ -6,10 +6,12 @@
  * Not counted, on purpose:
  * - unknown recipients and failed policies (SPF, DKIM, DMARC): forwarders, old address books and mailing lists do
  *   that all day; each such mail is refused, and that is enough;
- * - too many refused recipients, connections, mails or recipients: the same, and limits of their own;
+ * - mails that we refuse for their size, for missing TLS or for a full disk, what was pipelined behind such a MAIL
+ *   or RCPT, and the RSET after it: the server could not know, and the disk is ours;
+ * - too many connections, mails or recipients, refused ones too: the same, and limits of their own;
  * - timeouts: a bad line to an honest server looks the same;
  * - bare newlines in DATA: broken mailers make them, and such a mail is never taken anyway;
- * - broken commands one by one: a person with telnet. Fifteen of them are `too_many_errors`;
+ * - broken commands one by one: a person with telnet. More than fifteen without a mail are `too_many_errors`;
  * - wrong signatures in URLs: they run out, and mail programs open old ones.
  */
 

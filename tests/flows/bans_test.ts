@@ -169,6 +169,35 @@ test("unknown recipients, failed policies, refused mail and a rate limit never b
     assertEquals(await bans(d), []);
   }));
 
+/** Mail after mail as Postfix and Exim send it: MAIL, RCPT and DATA together, whatever the answers (RFC 2920). */
+async function pipeline(d: TestDaemon, to: string, codes: string[]): Promise<void> {
+  for (let session = 0; session < 3; session++) {
+    const c = await greeted(d, "127.0.0.2");
+    for (let mail = 0; mail < 30; mail++) {
+      c.send(`MAIL FROM:<a@sender.example> SIZE=1000\r\nRCPT TO:<${to}>\r\nDATA\r\n`);
+      for (const code of codes) assertMatch(await c.reply(), RegExp(`^${code} `));
+      assertMatch(await c.command("RSET", /^\d/), codes[0] === "530" ? /^530 / : /^250 /);
+    }
+    await c.command("QUIT", /^221 /);
+    await c.close();
+  }
+  assertEquals(await bans(d), []);
+}
+
+test("a mail server that pipelines is not banned for unknown recipients, our full disk or missing TLS", () =>
+  withDaemon({ ...STRANGERS, ban_threshold: 1, throttle_connections_per_minute: 1000 }, async (d) => {
+    await d.api("/v1/domains", {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ domain: "few.example", recipients: ["ann@few.example"] }),
+    });
+    await pipeline(d, "bob@few.example", ["250", "550", "503"]);
+    await d.reload({ disk_reserve: "900000GB" });
+    await pipeline(d, "ann@few.example", ["452", "503", "503"]);
+    await d.reload({ disk_reserve: 0, starttls_required: true });
+    await pipeline(d, "ann@few.example", ["530", "530", "530"]);
+  }));
+
 test("the allowlist is never banned, and a reload holds at once, either way", () =>
   withDaemon({ connection_allowlist: ["127.0.0.2"] }, async (d) => {
     const c = await greeted(d, "127.0.0.2");

@@ -4,9 +4,9 @@
  */
 
 import { type Command, parseCommand, textOf } from "./command.ts";
-import { type Dialogue, forgetEnvelope, forwardingAllowed } from "./dialogue.ts";
+import { clearEnvelope, type Dialogue, forwardingAllowed } from "./dialogue.ts";
 import { type Answer, answer, REPLY } from "./replies.ts";
-import { data, mail, recipient, reset } from "./transaction.ts";
+import { data, mail, mailWithoutTls, recipient, reset } from "./transaction.ts";
 import { parseXforward, SAFE_NAME, XFORWARD_ATTRIBUTES } from "./xforward.ts";
 
 type Handler = (dialogue: Dialogue, argument: string) => Answer;
@@ -75,7 +75,7 @@ function looksBinary(dialogue: Dialogue, bytes: Uint8Array): boolean {
 
 function tlsMissing(dialogue: Dialogue, command: Command): Answer | null {
   if (dialogue.kind !== "smtp" || dialogue.tls || !dialogue.config().starttls_required) return null;
-  return BEFORE_TLS.has(command.verb) ? null : REPLY.tlsRequired;
+  return BEFORE_TLS.has(command.verb) ? null : mailWithoutTls(dialogue, command.verb);
 }
 
 function hello(dialogue: Dialogue, name: string): Answer {
@@ -96,12 +96,12 @@ function extendedHello(dialogue: Dialogue, name: string): Answer {
   return greetBack(dialogue, name, true, text);
 }
 
-/** A hello is a RSET as well (RFC 5321 4.1.4); a repeated one does no work, so it counts as junk. */
+/** A hello is a RSET as well (RFC 5321 4.1.4), and counts like one when it is repeated. */
 function greetBack(dialogue: Dialogue, name: string, extended: boolean, text: string): Answer {
   const repeated = dialogue.hello !== null;
-  forgetEnvelope(dialogue);
+  const fault = clearEnvelope(dialogue);
   dialogue.hello = { name, extended };
-  return answer(text, repeated ? { fault: "junk" } : {});
+  return answer(text, repeated ? { fault } : {});
 }
 
 function starttls(dialogue: Dialogue, argument: string): Answer {

@@ -17,7 +17,8 @@ import { answerTo } from "./commands.ts";
 import { DataReader } from "./data_reader.ts";
 import { connectionOf, type Dialogue, forgetEnvelope, forgetForTls, protocolOf } from "./dialogue.ts";
 import { LineReader } from "./line_reader.ts";
-import { type Answer, answer, type Note, refused, REPLY } from "./replies.ts";
+import { countFault, mailAccepted } from "./patience.ts";
+import { type Answer, answer, isPositive, type Note, refused, REPLY } from "./replies.ts";
 
 /** The conversation's hands: what it does to the outside. */
 export interface Wire {
@@ -184,15 +185,8 @@ export class Conversation {
 
   /** Counts what is to be counted, and says either the answer or that it is enough. */
   #act(given: Answer): void {
-    const { dialogue } = this;
-    const { limits } = dialogue;
     // One over the limit is answered with the farewell alone, not with both.
-    let reply = given;
-    if (given.fault === "error" && ++dialogue.errors > limits.errorsMax) reply = REPLY.tooManyErrors;
-    if (given.fault === "junk" && ++dialogue.junk > limits.junkMax) reply = REPLY.tooManyJunk;
-    if (given.fault === "recipient" && ++dialogue.refusedRecipients > limits.rcptFailuresMax) {
-      reply = REPLY.tooManyRefused;
-    }
+    const reply = countFault(this.dialogue, given.fault) ?? given;
     if (given.note && given !== reply) this.wire.note(given.note, given.address);
     if (given.refusal) this.wire.mailRefused(newId(), given.refusal);
     if (reply.then === "data") return this.#openData(reply);
@@ -216,6 +210,7 @@ export class Conversation {
       this.wire.failed(error);
       // DATA itself failed: one reply, by LMTP too (RFC 2033 4.2), and the transaction is over.
       forgetEnvelope(this.dialogue);
+      this.dialogue.turnedDown = "message";
       return this.#act(refused(refusalOf(error)));
     }
     const reader = new DataReader({
@@ -287,8 +282,7 @@ export class Conversation {
     this.#enter("flow");
     this.#deliver(incoming).then((receipt) => {
       if (receipt.kind === "refused") return this.#answerMail(refused(receipt.refusal));
-      this.dialogue.mails++;
-      this.dialogue.junk = 0;
+      mailAccepted(this.dialogue);
       this.#answerMail(answer(`250 2.0.0 Ok: queued as ${receipt.messageId}`));
     }).catch((error) => {
       this.wire.failed(error);
@@ -332,6 +326,7 @@ export class Conversation {
     const replies = this.dialogue.kind === "lmtp" ? this.dialogue.recipientReplies : 1;
     this.#incoming = null;
     forgetEnvelope(this.dialogue);
+    if (!isPositive(reply)) this.dialogue.turnedDown = "message";
     // Nobody is left to hear it; the sender will try again, and the message stands once more (RFC 1047).
     if (this.#phase === "closed") return;
     for (let i = 1; i < replies; i++) this.#say(reply.text);

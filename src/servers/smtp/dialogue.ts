@@ -8,7 +8,7 @@ import type { Admission } from "../../guard/connections.ts";
 import type { InboundFlow } from "../../inbound/types.ts";
 import type { Connection, Protocol, TlsInfo } from "../../mail/types.ts";
 import type { SmtpLimits } from "./limits.ts";
-import type { Answer } from "./replies.ts";
+import type { Answer, Fault } from "./replies.ts";
 import type { Forwarded } from "./xforward.ts";
 
 /** smtp: strangers and their MX hosts. proxy: Postfix's before-queue filter. lmtp: a queue that delivers to us. */
@@ -62,8 +62,15 @@ export interface Dialogue {
   recipients: Map<string, string>;
   /** Accepted RCPT commands: LMTP owes each its own reply, repeated ones too (RFC 2033 4.2). */
   recipientReplies: number;
+  /**
+   * The last of this transaction that we refused, and that a client which pipelines could not know of: its MAIL, a
+   * RCPT, or the whole after its DATA. Null again with RSET, hello and the next MAIL.
+   */
+  turnedDown: "mail" | "recipient" | "message" | null;
+  /** These three since the last accepted mail. */
   errors: number;
   junk: number;
+  refusedCommands: number;
   refusedRecipients: number;
   /** RCPT commands beyond max_recipients. */
   excessRecipients: number;
@@ -95,8 +102,10 @@ export function newDialogue(
     mail: null,
     recipients: new Map(),
     recipientReplies: 0,
+    turnedDown: null,
     errors: 0,
     junk: 0,
+    refusedCommands: 0,
     refusedRecipients: 0,
     excessRecipients: 0,
     attempts: 0,
@@ -109,9 +118,17 @@ export function forgetEnvelope(dialogue: Dialogue): void {
   dialogue.mail = null;
   dialogue.recipients = new Map();
   dialogue.recipientReplies = 0;
+  dialogue.turnedDown = null;
   dialogue.forwarded = null;
   dialogue.leaveForwarded?.();
   dialogue.leaveForwarded = null;
+}
+
+/** Forgets the envelope when asked to. That is work after a refused mail, and else a command for nothing. */
+export function clearEnvelope(dialogue: Dialogue): Fault {
+  const fault = dialogue.turnedDown ? "refused" : "junk";
+  forgetEnvelope(dialogue);
+  return fault;
 }
 
 /** TLS begins a new session: nothing said in the clear may count (RFC 3207 4.2). */

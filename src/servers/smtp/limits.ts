@@ -42,10 +42,15 @@ export interface SmtpLimits {
   headerLinesMax: number;
   /** Input of one DATA is swallowed up to this many times max_message_size, then the line is cut. */
   swallowFactor: number;
-  /** Unknown, malformed or misplaced commands in a session. */
+  /** Unknown, malformed or misplaced commands since the last accepted mail. */
   errorsMax: number;
-  /** NOOP, RSET, VRFY, HELP, repeated hellos and mails refused at MAIL for their size, since the last accepted. */
+  /** NOOP, RSET, VRFY, HELP and repeated hellos since the last accepted mail. */
   junkMax: number;
+  /**
+   * Commands since the last accepted mail that belong to mails which a rule refused: MAIL for its size, a full disk
+   * or missing TLS, what was pipelined behind that, and the RSET after it. Generous: it is no fault of the peer's.
+   */
+  refusedCommandsMax: number;
   /** Recipients refused in a session. */
   rcptFailuresMax: number;
   /**
@@ -84,6 +89,7 @@ export const SMTP_LIMITS: Readonly<SmtpLimits> = Object.freeze({
   swallowFactor: 4,
   errorsMax: 15,
   junkMax: 100,
+  refusedCommandsMax: 1_000,
   rcptFailuresMax: 100,
   excessRecipientsMax: 2_000,
   messagesMax: 1_000,

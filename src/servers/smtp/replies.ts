@@ -29,11 +29,17 @@ export type Note =
   | "xclient"
   | "xforward";
 
+/**
+ * What is counted against the peer, each kind with a limit of its own: a broken command, one that does no work, a
+ * refused recipient; and what belongs to a mail that a rule of ours refused, which is no fault of the peer's and
+ * never counts towards a ban.
+ */
+export type Fault = "error" | "junk" | "recipient" | "refused";
+
 export interface Answer {
   /** The reply without its last CRLF; several lines are already joined. Empty: say nothing. */
   text: string;
-  /** Counted against the peer: a broken command, one that does no work, or a refused recipient. */
-  fault?: "error" | "junk" | "recipient";
+  fault?: Fault;
   note?: Note;
   /** The recipient that the note is about. */
   address?: string;
@@ -49,6 +55,15 @@ export function answer(text: string, more: Omit<Answer, "text"> = {}): Answer {
 /** A command that can't be obeyed as given; counts as an error. */
 export function wrong(text: string, more: Omit<Answer, "text"> = {}): Answer {
   return { text, fault: "error", note: "bad_command", ...more };
+}
+
+export function isPositive(reply: Answer): boolean {
+  return reply.text.startsWith("2");
+}
+
+/** The same answer to a command that came behind one we refused: pipelined (RFC 2920), it could not know. */
+export function excused({ text }: Answer): Answer {
+  return { text, fault: "refused" };
 }
 
 /** The flow's refusal as a reply. 421 means that the connection ends with it (RFC 5321 4.2.1). */
@@ -90,10 +105,7 @@ export const REPLY = {
   recipientTooLong: wrong("553 5.1.3 Recipient address too long"),
   needSmtpUtf8: wrong("553 5.6.7 A non-ASCII address needs SMTPUTF8"),
   unknownParameter: wrong("555 5.5.4 Parameter not recognized or not implemented"),
-  tooMuchDeclared: answer("552 5.3.4 Message is larger than we accept", {
-    fault: "junk",
-    refusal: "message_too_large",
-  }),
+  tooMuchDeclared: answer("552 5.3.4 Message is larger than we accept", { refusal: "message_too_large" }),
   tooManyRecipients: answer("452 4.5.3 Too many recipients", { note: "too_many_recipients" }),
   tlsRequired: wrong("530 5.7.0 Must issue a STARTTLS command first"),
   tlsTwice: wrong("503 5.5.1 TLS is active already"),
@@ -131,6 +143,10 @@ export const REPLY = {
   tooManyErrors: answer("421 4.7.0 Too many errors", { then: "close", note: "too_many_errors" }),
   tooManyJunk: answer("421 4.7.0 Too many commands without a mail", { then: "close", note: "too_many_junk" }),
   tooManyRefused: answer("421 4.7.0 Too many refused recipients", {
+    then: "close",
+    note: "too_many_refused",
+  }),
+  tooManyRefusedMails: answer("421 4.7.0 Too many refused mails", {
     then: "close",
     note: "too_many_refused",
   }),

@@ -5,8 +5,8 @@
 
 import { parseMailbox } from "../../mail/address.ts";
 import { parsePathArgument } from "./command.ts";
-import { type Dialogue, forgetEnvelope, offenderOf } from "./dialogue.ts";
-import { type Answer, answer, refused, REPLY } from "./replies.ts";
+import { clearEnvelope, type Dialogue, forgetEnvelope, type Mail, offenderOf } from "./dialogue.ts";
+import { type Answer, answer, excused, isPositive, refused, REPLY } from "./replies.ts";
 
 /** More RCPT commands than this many times max_recipients are repetitions, and a way to make LMTP answers long. */
 const REPEATED_RECIPIENTS_FACTOR = 2;
@@ -23,9 +23,19 @@ export function mail(dialogue: Dialogue, argument: string): Answer {
     return REPLY.tooManyMails;
   }
   const result = refusedClient(dialogue) ?? openMail(dialogue, argument);
+  if (isPositive(result)) return result;
+  // What is wrong in itself excuses nothing behind it.
+  if (result.fault !== "error") return refuseMail(dialogue, result);
   // A MAIL that failed ends what XFORWARD said before it: the next MAIL may be about another client.
-  if (!result.text.startsWith("2")) forgetEnvelope(dialogue);
+  forgetEnvelope(dialogue);
   return result;
+}
+
+/** No MAIL, by a rule of ours: none of what was sent together with it is a fault of the client's. */
+function refuseMail(dialogue: Dialogue, reply: Answer): Answer {
+  forgetEnvelope(dialogue);
+  dialogue.turnedDown = "mail";
+  return { ...reply, fault: "refused" };
 }
 
 /**
@@ -60,8 +70,9 @@ function openMail(dialogue: Dialogue, argument: string): Answer {
   }
   if (parameters.sizeBytes > dialogue.config().max_message_size) return REPLY.tooMuchDeclared;
   const refusal = dialogue.flow.checkStorage(parameters.sizeBytes);
-  if (refusal) return { ...refused(refusal), fault: "junk", refusal: refusal.reason };
+  if (refusal) return { ...refused(refusal), refusal: refusal.reason };
   dialogue.mail = { from: parsed.path, smtpUtf8: parameters.smtpUtf8 };
+  dialogue.turnedDown = null;
   return answer("250 2.1.0 Ok");
 }
 
@@ -94,12 +105,24 @@ function mailParameters(given: Map<string, string | null>, extended: boolean): M
 }
 
 export function recipient(dialogue: Dialogue, argument: string): Answer {
-  if (!dialogue.mail) return dialogue.hello ? REPLY.needMail : REPLY.sayHello;
+  if (!dialogue.hello) return REPLY.sayHello;
+  if (!dialogue.mail) return behindRefused(dialogue, "mail", REPLY.needMail);
+  const result = addRecipient(dialogue, dialogue.mail, argument);
+  if (!isPositive(result)) dialogue.turnedDown = "recipient";
+  return result;
+}
+
+/** A command that only fails because we refused this part of its transaction. */
+function behindRefused(dialogue: Dialogue, part: "mail" | "recipient", reply: Answer): Answer {
+  return dialogue.turnedDown === part ? excused(reply) : reply;
+}
+
+function addRecipient(dialogue: Dialogue, mail: Mail, argument: string): Answer {
   const parsed = parsePathArgument(argument, "TO");
   if (!parsed) return REPLY.rcptSyntax;
   // DSN (RFC 3461) is not offered, so RCPT has no parameters here.
   if (parsed.parameters.size > 0) return REPLY.unknownParameter;
-  const address = recipientAddress(parsed.path, dialogue.mail.smtpUtf8);
+  const address = recipientAddress(parsed.path, mail.smtpUtf8);
   if (typeof address !== "string") return address;
   const { path } = parsed;
   const known = dialogue.recipients.has(address);
@@ -138,12 +161,36 @@ function recipientAddress(path: string, smtpUtf8: boolean): string | Answer {
 
 export function data(dialogue: Dialogue, argument: string): Answer {
   if (argument !== "") return REPLY.noArgument;
-  if (!dialogue.mail) return dialogue.hello ? REPLY.needMail : REPLY.sayHello;
-  return dialogue.recipients.size === 0 ? REPLY.needRecipient : REPLY.dataGo;
+  if (!dialogue.hello) return REPLY.sayHello;
+  if (dialogue.recipients.size > 0) return REPLY.dataGo;
+  return endRefused(dialogue, dialogue.mail ? REPLY.needRecipient : REPLY.needMail);
+}
+
+/** DATA is the last of a group (RFC 2920 3.1): it is excused once, and what follows it knows our answers. */
+function endRefused(dialogue: Dialogue, reply: Answer): Answer {
+  const result = behindRefused(dialogue, dialogue.mail ? "recipient" : "mail", reply);
+  if (result !== reply) dialogue.turnedDown = "message";
+  return result;
+}
+
+/** Where TLS is required: a mail that comes without it is refused whole, as by any other rule. */
+export function mailWithoutTls(dialogue: Dialogue, verb: string): Answer {
+  const reply = REPLY.tlsRequired;
+  switch (verb) {
+    case "MAIL":
+      return dialogue.hello ? refuseMail(dialogue, reply) : reply;
+    case "RCPT":
+      return behindRefused(dialogue, "mail", reply);
+    case "DATA":
+      return endRefused(dialogue, reply);
+    case "RSET":
+      return clearEnvelope(dialogue) === "refused" ? excused(reply) : reply;
+    default:
+      return reply;
+  }
 }
 
 export function reset(dialogue: Dialogue, argument: string): Answer {
   if (argument !== "") return REPLY.noArgument;
-  forgetEnvelope(dialogue);
-  return REPLY.noop;
+  return { ...REPLY.ok, fault: clearEnvelope(dialogue) };
 }

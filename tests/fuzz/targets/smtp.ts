@@ -22,6 +22,7 @@ export const LIMITS = {
   headerLinesMax: 8,
   errorsMax: 6,
   junkMax: 6,
+  refusedCommandsMax: 6,
   rcptFailuresMax: 3,
   messagesMax: 3,
   bufferedBytesMax: 64,

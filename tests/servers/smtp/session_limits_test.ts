@@ -32,7 +32,7 @@ for (
   const [name, setUp, line, limit, answered] of [
     ["RSET", "", "RSET", { junkMax: 3 }, "250 2.0.0"],
     ["hellos", "", "EHLO c.example", { junkMax: 3 }, "250 SMTPUTF8"],
-    ["mails announced too large", "", "MAIL FROM:<> SIZE=99999999", { junkMax: 3 }, "552 5.3.4"],
+    ["mails announced too large", "", "MAIL FROM:<> SIZE=99999999", { refusedCommandsMax: 3 }, "552 5.3.4"],
     [
       "recipients over the limit",
       "MAIL FROM:<>\r\nRCPT TO:<a@example.com>\r\n",
