@@ -99,6 +99,16 @@ function readConfigFile(input: LoadInput, found: Gathered): Layer {
   return new Map();
 }
 
+function isMissing(path: string, readFile: LoadInput["readFile"]): boolean {
+  try {
+    readFile(path, 0);
+    return false;
+  } catch (error) {
+    // What can't be looked at may be there: the checks say what is wrong with it.
+    return error instanceof Deno.errors.NotFound;
+  }
+}
+
 /** All layers as one, legacy names replaced: everything a value can come from, before it is judged. */
 function gather(input: LoadInput): Gathered {
   const found: Gathered = { layer: new Map(), file: null, isRead: true, problems: [], warnings: [] };
@@ -115,7 +125,8 @@ function gather(input: LoadInput): Gathered {
         : "ignore this if it belongs to another program",
     });
   }
-  const legacy = replaceLegacy(mergeLayers([file, environment.layer, flagLayer(input.flags)]));
+  const merged = mergeLayers([file, environment.layer, flagLayer(input.flags)]);
+  const legacy = replaceLegacy(merged, (path) => isMissing(path, input.readFile));
   found.layer = legacy.layer;
   found.problems.push(...legacy.problems);
   found.warnings.push(...legacy.warnings);
