@@ -3,7 +3,7 @@
 import { assert, assertEquals, assertNotMatch, assertStringIncludes } from "@std/assert";
 import type { ConfigKey } from "../../src/config/schema.ts";
 import { test } from "../support/test.ts";
-import { briefly, failedOf, loadFrom, loadYaml, okOf } from "./support.ts";
+import { briefly, failedOf, loadFrom, loadYaml, okOf, type Sources } from "./support.ts";
 
 const denied = () => new Deno.errors.PermissionDenied("no");
 
@@ -64,6 +64,22 @@ test("load() reads lists, booleans, numbers and routes from the environment", ()
   assertEquals(config.routes[0]!.match, "*@a.example");
   assertEquals(config.routes[0]!.events, ["mail.received"]);
   assertEquals(config.webhook_url, undefined);
+});
+
+test("load() empties a list of addresses by none, from every place, and only where none is no name", () => {
+  const keys = ["connection_allowlist", "rate_limit_exempt", "xforward_peers", "trusted_proxies"] as const;
+  const file = keys.map((key) => `${key}: [10.0.0.1]\n`).join("");
+  const read = (sources: Sources) =>
+    okOf(loadFrom({ files: { "/c": file }, configFile: "/c", ...sources })).config;
+  for (const key of keys) {
+    const variable = `MAIL_${key.toUpperCase()}`;
+    assertEquals(read({ env: { [variable]: "none" } })[key], [], key);
+    assertEquals(read({ flags: { [key]: " none " } })[key], [], key);
+    assertEquals(okOf(loadYaml(`${key}: none\n`)).config[key], [], key);
+    assertEquals(read({ env: { [variable]: "" } })[key], ["10.0.0.1"], key);
+    assertEquals(failedOf(loadYaml(`${key}: "none, 10.0.0.1"\n`)).problems.length, 1, key);
+  }
+  assertEquals(read({ env: { MAIL_ADDITIONAL_DOMAINS: "none" } }).additional_domains, ["none"]);
 });
 
 test("load() keeps GoMail's names in the environment", () => {
