@@ -63,7 +63,8 @@ export function files(config: Pick<Config, "data_dir" | "control_socket">): [str
 export const ENVIRONMENT: [string, string][] = [
   [
     "MAIL_<KEY>",
-    "A key of CONFIGURATION in upper case: \`dns_timeout\` is \`MAIL_DNS_TIMEOUT\`. An empty variable is none.",
+    "A key of CONFIGURATION in upper case: \`dns_timeout\` is \`MAIL_DNS_TIMEOUT\`. An empty variable is none. One " +
+    "that is no key is a warning, not an error: it may belong to another program.",
   ],
   ["API_BEARER_TOKEN", "Another name for \`MAIL_BEARER_TOKEN\`."],
   ["MAIL_CONFIG", "The configuration file, where \`--config\` is not given."],

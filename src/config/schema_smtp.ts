@@ -140,7 +140,9 @@ const authenticationKeys = {
     example: true,
   }),
   dmarc_enforcement: key(choice("none", "relaxed", "strict").prefault("relaxed"), {
-    description: "none: record. relaxed: failing mail is marked quarantine. strict: p=reject is refused.",
+    description: "none: record. relaxed: failing mail is marked quarantine. strict: p=reject is refused. " +
+      "Mail that names no author, or several (no From field, two), is marked with none as well, and refused with " +
+      "strict.",
     group: "Sender verification",
     kind: "choice",
     example: "relaxed",
