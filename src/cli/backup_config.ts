@@ -5,7 +5,7 @@
  */
 
 import { load } from "../config/load.ts";
-import { SECRET_KEYS } from "../config/schema.ts";
+import { type ConfigKey, SECRET_KEYS } from "../config/schema.ts";
 import { fileProblem } from "../base/places.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Invocation } from "./command.ts";
@@ -21,7 +21,7 @@ export interface ConfigEntries {
 
 export function configEntries(invocation: Invocation): ConfigEntries {
   const result = load(loadInput(invocation));
-  const config = (result.ok ? result.config : result.partial) as Record<string, unknown>;
+  const config = result.ok ? result.config : result.partial;
   const entries: ConfigEntries["entries"] = [];
   const warnings: string[] = [];
   const take = (name: string, path: string) => {
@@ -36,8 +36,12 @@ export function configEntries(invocation: Invocation): ConfigEntries {
   };
   if (result.file !== null && result.file !== "-") take("gomail.yaml", result.file);
   for (const key of [...[...SECRET_KEYS].map((name) => `${name}_file`), "dkim_private_key_path"]) {
-    const path = config[key];
+    const path = config[key as ConfigKey];
     if (typeof path === "string" && path !== "") take(key, path);
+  }
+  // By the routes' places, as problems name them.
+  for (const [i, { secret_file: path }] of (config.routes ?? []).entries()) {
+    if (path !== undefined) take(`routes_secret_file_${i}`, path);
   }
   return { entries, warnings };
 }

@@ -33,7 +33,8 @@ what is wrong with one, and \`gomail config show\` prints what holds in the end 
 over the environment, that over the file, that over the defaults. An unknown key is an error.
 
 Durations are \`500ms\`, \`30s\`, \`5m\`, \`1h\`, \`3d\` or whole seconds. Sizes are \`10KB\`, \`25MB\`, \`1GB\` or bytes,
-with 1024 bytes to the KB. Lists are comma-separated in environment and flags.
+with 1024 bytes to the KB. Lists are comma-separated in environment and flags, where an empty variable counts as not
+set; a list of IP addresses is emptied by \`none\`.
 `;
 
 /** Path and what it is; those that the config can move are named by key. */
@@ -62,7 +63,8 @@ export function files(config: Pick<Config, "data_dir" | "control_socket">): [str
 export const ENVIRONMENT: [string, string][] = [
   [
     "MAIL_<KEY>",
-    "A key of CONFIGURATION in upper case: \`dns_timeout\` is \`MAIL_DNS_TIMEOUT\`. An empty variable is none.",
+    "A key of CONFIGURATION in upper case: \`dns_timeout\` is \`MAIL_DNS_TIMEOUT\`. An empty variable is none. One " +
+    "that is no key is a warning, not an error: it may belong to another program.",
   ],
   ["API_BEARER_TOKEN", "Another name for \`MAIL_BEARER_TOKEN\`."],
   ["MAIL_CONFIG", "The configuration file, where \`--config\` is not given."],

@@ -33,7 +33,12 @@ const FILTERS: readonly Filter[] = [
     field: "carrier",
   },
   {
-    flag: { name: "state", kind: "value", placeholder: "S", summary: "only jobs in this state" },
+    flag: {
+      name: "state",
+      kind: "value",
+      placeholder: "S",
+      summary: "only jobs in this state, or in one of several with commas between them",
+    },
     field: "state",
   },
   {
@@ -74,6 +79,14 @@ const FILTERS: readonly Filter[] = [
 ];
 
 const FILTER_FLAGS = FILTERS.map(({ flag }) => flag);
+/** Without a state the list shows less than the four act on. */
+const LIST_FILTER_FLAGS = FILTER_FLAGS.map((flag) =>
+  flag.name !== "state" ? flag : {
+    ...flag,
+    summary:
+      `${flag.summary}; all: in any. Without it pending, held and dead ones, of an ID or a --message in any`,
+  }
+);
 const FILTER_USAGE = FILTER_FLAGS.map(({ name, placeholder }) => `[--${name} ${placeholder}]`).join(" ");
 
 /** The API's filter, of what was given. The front desk has refused what is empty, or given twice but for lists. */
@@ -93,13 +106,26 @@ function idsOf({ args }: Invocation): string[] {
   return args.flatMap((arg) => arg.split(","));
 }
 
+/** What is owed, and what could not be paid: the rest is over. */
+const LISTED_STATES = "pending,held,dead";
+
+/** The state to ask for; null for any. Who names jobs, or a mail, wants to see how they ended as well. */
+function listedState(invocation: Invocation): string | null {
+  const { state, message_id } = filters(invocation);
+  if (state !== undefined) return state === "all" ? null : state;
+  return message_id !== undefined || invocation.args.length > 0 ? null : LISTED_STATES;
+}
+
 /** Newest first, as the API has it. */
 async function runList(invocation: Invocation): Promise<number> {
   const { flags } = invocation;
   const ids = idsOf(invocation);
+  const { state: _, ...filter } = filters(invocation);
+  const state = listedState(invocation);
   const query = {
     ...(ids.length > 0 && { ids: ids.join(",") }),
-    ...filters(invocation),
+    ...filter,
+    ...(state !== null && { state }),
     limit: numberOf(flags, "limit"),
     cursor: valueOf(flags, "cursor"),
   };
@@ -116,7 +142,8 @@ async function runList(invocation: Invocation): Promise<number> {
     ["DUE", "due_at"],
     ["LAST ERROR", "last_error"],
   ] as const;
-  return printPage(invocation, answer, columns, "the queue is empty");
+  const isWhole = ids.length === 0 && Object.keys(filters(invocation)).length === 0;
+  return printPage(invocation, answer, columns, isWhole ? "the queue is empty" : "no such jobs");
 }
 
 type Item = Record<string, unknown>;
@@ -194,12 +221,13 @@ function action(verb: "hold" | "release" | "retry" | "drop", past: string, summa
 export const queueCommands: readonly Command[] = [
   {
     name: "queue list",
-    summary: "Lists what is owed to receivers",
+    summary: "Lists what is owed to receivers, and dead letters",
     usage: `[ID...] ${FILTER_USAGE} [--limit N] [--cursor C] [--json]`,
-    flags: [...FILTER_FLAGS, ...PAGE_FLAGS, JSON_FLAG, CONTROL_FLAG],
+    flags: [...LIST_FILTER_FLAGS, ...PAGE_FLAGS, JSON_FLAG, CONTROL_FLAG],
     args: { min: 0, max: LISTED_IDS_MAX },
     examples: [
       "queue list --state dead",
+      "queue list --state all --older-than 3d",
       "queue list --message 01JBX2G7S9T4Q0V8N3M5K6H1CD",
       "queue list --carrier smtp --recipient '*@example.org' --older-than 2h",
     ],

@@ -38,17 +38,22 @@ function checkToken(config: Config, found: Findings): void {
 function checkSecretPlaces(config: Config, found: Findings, surroundings: Surroundings): void {
   // Several secrets in one file are one finding.
   const openFiles = new Set<string>();
-  for (const name of SECRET_KEYS) {
+  const look = (path: string) => {
+    const mode = surroundings.fileMode(path);
+    if (mode !== null && (mode & 0o004) !== 0) openFiles.add(path);
+  };
+  const withFiles = config.routes.filter((route) => route.secret_file !== undefined);
+  const hasOwn = config.routes.some((route) => route.secret !== undefined && route.secret_file === undefined);
+  for (const route of withFiles) look(route.secret_file!);
+  for (const name of [...SECRET_KEYS, ...(hasOwn ? ["routes"] as const : [])]) {
     if (config[name] === undefined) continue;
     const source = found.sourceOf(name);
     if (source.startsWith("flag ")) {
       const problem = "is given as a flag, where every user of this host can see it in the process list";
-      found.warning(name, config[name], problem, `use ${name}_file or the environment`);
+      const file = name === "routes" ? "secret_file in the routes" : `${name}_file`;
+      found.warning(name, config[name], problem, `use ${file} or the environment`);
     }
-    if (!source.startsWith("file ")) continue;
-    const path = source.slice(5);
-    const mode = surroundings.fileMode(path);
-    if (mode !== null && (mode & 0o004) !== 0) openFiles.add(path);
+    if (source.startsWith("file ")) look(source.slice(5));
   }
   for (const path of openFiles) {
     found.warning(path, undefined, "holds secrets and can be read by every user", `chmod o-rwx ${path}`);

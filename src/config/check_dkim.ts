@@ -6,9 +6,10 @@
 
 import { createPrivateKey, type KeyObject } from "node:crypto";
 import { Buffer } from "node:buffer";
-import { fileProblem } from "../base/places.ts";
+import { fileProblem, outsideAccess } from "../base/places.ts";
 import { tokenWeakness } from "../base/secret.ts";
 import type { Findings, Surroundings } from "./findings.ts";
+import { OLD_DKIM_KEY_PATH } from "./legacy.ts";
 import type { Config } from "./schema.ts";
 
 const PEM_BYTES_MAX = 64 * 1024;
@@ -43,7 +44,15 @@ function readKey(
     const { reason, remedy } = fileProblem(path, error);
     const what = error instanceof Deno.errors.NotFound ? "does not exist" : `cannot be read: ${reason}`;
     const problem = `names a file that ${what}`;
-    found.problem(KEY, path, problem, `name a PEM file that this user can read, or ${remedy}`);
+    // Not being able to look is no proof that there is no key, and mail that should be signed goes unsigned without.
+    const isOldDefault = path === OLD_DKIM_KEY_PATH && outsideAccess(error) !== null;
+    const usual = `name a PEM file that this user can read, or ${remedy}`;
+    found.problem(
+      KEY,
+      path,
+      problem,
+      isOldDefault ? `remove it if there is no such file, or ${remedy}` : usual,
+    );
     return null;
   }
   if (pem.length > PEM_BYTES_MAX) {

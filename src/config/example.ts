@@ -15,6 +15,7 @@ const INTRO =
   `GoMail configuration. Every key is here, with its default where it has one; remove the # to change it.
 Environment (MAIL_<KEY>) and flags (--<key-with-dashes>) win over this file.
 Durations: 500ms, 30s, 5m, 1h, 3d, or whole seconds. Sizes: 25MB, 10KB, 1GB, or bytes (MB = 1024 x 1024).
+Lists are comma-separated in environment and flags; a list of IP addresses is emptied by: none.
 Each secret can stand in a file of its own, named by <key>_file.`;
 
 /**

@@ -7,9 +7,11 @@
 
 import type { Layer, Written } from "./layers.ts";
 import { nearest } from "../base/nearest.ts";
-import { parseHttpUrl, parseSize } from "./notation.ts";
+import { defaultsAsWritten } from "./example.ts";
+import { parseDuration, parseHttpUrl, parseSize } from "./notation.ts";
 import { isPrivateHost } from "./private_host.ts";
 import { type Problem, showValue } from "./problem.ts";
+import type { ConfigKey } from "./schema.ts";
 
 /** Keys without effect, and what does their work now: "<key> has no effect any more: <text>". */
 const GONE: ReadonlyMap<string, string> = new Map(Object.entries({
@@ -36,6 +38,7 @@ const GONE: ReadonlyMap<string, string> = new Map(Object.entries({
   digitalocean_token: "DNS is not changed by GoMail any more",
   digitalocean_domain_id: "DNS is not changed by GoMail any more",
   do_api_token: "DNS is not changed by GoMail any more",
+  validation: "spf_enabled, dkim_enabled and dmarc_enabled say what is checked, and headers always are",
   panic_recovery: "it is always on",
   request_id_header: "the header is always X-Request-ID",
   cors_enabled: "the API is for servers; a proxy in front can add CORS headers",
@@ -63,6 +66,19 @@ export const LEGACY_KEYS: readonly string[] = [
   "api_endpoint",
   "debug_mode",
 ];
+
+/** Where 0 was allowed, and no limit or no time at all is no way to run. */
+const ZEROS: readonly ConfigKey[] = [
+  "rate_limit_per_minute",
+  "rate_limit_burst",
+  "read_timeout",
+  "write_timeout",
+  "idle_timeout",
+  "handler_timeout",
+];
+
+/** The first GoMail's default of dkim_private_key_path, which it saved whether there was a key or not. */
+export const OLD_DKIM_KEY_PATH = "/etc/mailserver/dkim/private.key";
 
 /** Profiles that changed defaults; what they changed has keys of its own. */
 const OLD_MODES = ["production", "development", "testing"];
@@ -209,8 +225,33 @@ function replaceValues(place: Place): void {
   }
 }
 
-/** Replaces what the first GoMail's files have. `merged` is all layers as one, and stays as it is. */
-export function replaceLegacy(merged: Layer): LegacyResult {
+/** 0 is taken as the default; looked at last, because it may have been moved from an older name. */
+function replaceZeros(place: Place): void {
+  for (const name of ZEROS) {
+    const written = place.layer.get(name);
+    const value = written?.value;
+    if (!written || (typeof value !== "number" && typeof value !== "string")) continue;
+    if (parseDuration(value) !== 0) continue;
+    place.layer.delete(name);
+    const problem = `is taken as the default, ${defaultsAsWritten().get(name)}: there is no 0 of it any more`;
+    warn(place, name, written, problem, "remove it, or write another value");
+  }
+}
+
+/** A key that isn't there, at a path that nobody wrote, is no key; any other path is meant, and checked. */
+function replaceDkimKeyPath(place: Place, isMissing: (path: string) => boolean): void {
+  const written = place.layer.get("dkim_private_key_path");
+  if (written?.value !== OLD_DKIM_KEY_PATH || !isMissing(OLD_DKIM_KEY_PATH)) return;
+  place.layer.delete("dkim_private_key_path");
+  const problem = "is taken as not set: it is the first GoMail's default, and no such file is there";
+  warn(place, "dkim_private_key_path", written, problem, "remove it; `gomail dkim generate` makes keys");
+}
+
+/**
+ * Replaces what the first GoMail's files have. `merged` is all layers as one, and stays as it is. `isMissing` is
+ * true of a file that is known not to be there.
+ */
+export function replaceLegacy(merged: Layer, isMissing: (path: string) => boolean): LegacyResult {
   const place: Place = { layer: new Map(merged), warnings: [], problems: [] };
   flattenTimeouts(place);
   replaceApiEndpoint(place);
@@ -227,5 +268,7 @@ export function replaceLegacy(merged: Layer): LegacyResult {
     if (gone !== undefined) warn(place, path, written, `has no effect any more: ${gone}`, "remove it");
     else moveTo(place, path, written, to!);
   }
+  replaceZeros(place);
+  replaceDkimKeyPath(place, isMissing);
   return place;
 }

@@ -10,13 +10,13 @@ import { printable } from "../base/printable.ts";
 import { type Environment, envLayer, fileLayer, flagLayer, type Layer, mergeLayers } from "./layers.ts";
 import { LEGACY_KEYS, replaceLegacy } from "./legacy.ts";
 import { isSecretPath, type Problem, showPath, showValue } from "./problem.ts";
-import { type Config, CONFIG_KEYS, type ConfigKey, configSchema, SECRET_KEYS } from "./schema.ts";
+import { type Config, CONFIG_KEYS, type ConfigKey, configSchema, type Route } from "./schema.ts";
+import { type ReadFile, readSecretFiles, withRouteSecrets } from "./secret_files.ts";
 import { readYaml, YAML_BYTES_MAX } from "./yaml.ts";
 
 export const CONFIG_PATHS: readonly string[] = ["/etc/gomail/gomail.yaml", "/etc/gomail.yaml"];
 
-/** A token, not a key ring. */
-const SECRET_FILE_BYTES_MAX = 65_536;
+const ROUTE_KEYS = ["match", "url", "secret", "secret_file", "events", "on_reject"];
 /** Of unknown keys so many are named; a wrong file has thousands. */
 const UNKNOWN_SHOWN_MAX = 20;
 
@@ -26,8 +26,7 @@ export interface LoadInput {
   /** Config keys given as flags, by key name, values as typed. */
   flags: ReadonlyMap<string, string>;
   env: Environment;
-  /** Reads at most one byte more than `bytesMax`; throws Deno.errors.NotFound where there is none. */
-  readFile: (path: string, bytesMax: number) => Uint8Array;
+  readFile: ReadFile;
 }
 
 export interface LoadOk {
@@ -99,6 +98,16 @@ function readConfigFile(input: LoadInput, found: Gathered): Layer {
   return new Map();
 }
 
+function isMissing(path: string, readFile: ReadFile): boolean {
+  try {
+    readFile(path, 0);
+    return false;
+  } catch (error) {
+    // What can't be looked at may be there: the checks say what is wrong with it.
+    return error instanceof Deno.errors.NotFound;
+  }
+}
+
 /** All layers as one, legacy names replaced: everything a value can come from, before it is judged. */
 function gather(input: LoadInput): Gathered {
   const found: Gathered = { layer: new Map(), file: null, isRead: true, problems: [], warnings: [] };
@@ -115,7 +124,8 @@ function gather(input: LoadInput): Gathered {
         : "ignore this if it belongs to another program",
     });
   }
-  const legacy = replaceLegacy(mergeLayers([file, environment.layer, flagLayer(input.flags)]));
+  const merged = mergeLayers([file, environment.layer, flagLayer(input.flags)]);
+  const legacy = replaceLegacy(merged, (path) => isMissing(path, input.readFile));
   found.layer = legacy.layer;
   found.problems.push(...legacy.problems);
   found.warnings.push(...legacy.warnings);
@@ -147,52 +157,6 @@ function checkUnknown(found: Gathered): void {
   if (more > 0) {
     const remedy = "`gomail config example` lists all keys";
     found.problems.push({ path: found.file ?? "config", problem: `has ${more} more unknown keys`, remedy });
-  }
-}
-
-/**
- * The value of `<key>_file` takes the place of the key. One newline at the end is the editor's, not the
- * secret's.
- */
-function readSecretFiles(found: Gathered, readFile: LoadInput["readFile"]): void {
-  for (const name of SECRET_KEYS) {
-    const pathKey = `${name}_file`;
-    const written = found.layer.get(pathKey);
-    if (!written || typeof written.value !== "string" || written.value === "") continue;
-    const refuse = (problem: string, remedy: string) =>
-      found.problems.push({
-        path: pathKey,
-        value: showValue(pathKey, written.value),
-        problem,
-        remedy,
-        source: written.source,
-      });
-    const direct = found.layer.get(name);
-    const isBoth = direct !== undefined && direct.value !== "";
-    // Two ways to write one key: the higher place wins as for any key, and the same place is a contradiction.
-    if (isBoth && direct.rank > written.rank) {
-      const problem = `is ignored: ${name} is set (${direct.source})`;
-      found.warnings.push({ path: pathKey, problem, remedy: `remove ${pathKey}`, source: written.source });
-      continue;
-    }
-    if (isBoth && direct.rank === written.rank) {
-      refuse(`is set as well as ${name} (${direct.source})`, "keep one of the two");
-      continue;
-    }
-    try {
-      const bytes = readFile(written.value, SECRET_FILE_BYTES_MAX);
-      if (bytes.length > SECRET_FILE_BYTES_MAX) {
-        refuse("names a file that is too large", "name a file with the secret alone");
-        continue;
-      }
-      const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes).replace(/\r?\n$/, "");
-      if (text === "") refuse("names an empty file", "write the secret into it, or remove the key");
-      else found.layer.set(name, { ...written, value: text, source: `file ${written.value}` });
-    } catch (error) {
-      const notText = { reason: "it is not text", remedy: "write the secret alone into it" };
-      const { reason, remedy } = error instanceof TypeError ? notText : fileProblem(written.value, error);
-      refuse(`names a file that cannot be read: ${printable(reason)}`, remedy);
-    }
   }
 }
 
@@ -237,8 +201,8 @@ function parseKey(name: ConfigKey, found: Gathered): { value: unknown } | null {
     const path = showPath([name, ...issue.path]);
     if (issue.code === "unrecognized_keys") {
       for (const key of issue.keys.slice(0, UNKNOWN_SHOWN_MAX)) {
-        const guess = nearest(key, ["match", "url", "secret", "events", "on_reject"]);
-        const remedy = guess ? `did you mean ${guess}?` : "known are match, url, secret, events, on_reject";
+        const guess = nearest(key, ROUTE_KEYS);
+        const remedy = guess ? `did you mean ${guess}?` : `known are ${ROUTE_KEYS.join(", ")}`;
         found.problems.push({
           path: `${path}.${unknownName(key)}`,
           problem: "is not a known key",
@@ -273,6 +237,10 @@ export function load(input: LoadInput): LoadResult {
     const parsed = parseKey(name, found);
     if (parsed) values[name] = parsed.value;
     sources.set(name, found.layer.get(name)?.source ?? "default");
+  }
+  if (values.routes !== undefined) {
+    const source = sources.get("routes")!;
+    values.routes = withRouteSecrets(values.routes as Route[], source, found, input.readFile);
   }
   const { problems, warnings, file, isRead } = found;
   if (problems.length > 0) {

@@ -69,6 +69,7 @@ const route = z.strictObject({
   match: match.describe("Which recipients: an exact address, *@domain or *."),
   url: httpUrl().describe("Where their events go."),
   secret: webhookSecret().optional().describe("Signs instead of webhook_secret."),
+  secret_file: text("a path").optional().describe("A file with the value of secret."),
   events: list(choice(...EVENT_NAMES), "event names").optional().describe(
     "Only these events; all by default.",
   ),

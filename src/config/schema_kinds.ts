@@ -124,10 +124,16 @@ export function host() {
   return text("a host name or an IP address").refine(isHost, { error });
 }
 
-export function network() {
-  return text("an IP address or network").refine(isRange, {
-    error: "must be an IP address or a network such as 10.0.0.0/8",
-  });
+const network = text("an IP address or network").refine(isRange, {
+  error: "must be an IP address or a network such as 10.0.0.0/8",
+});
+
+/**
+ * IP addresses and networks. `none` is the empty list: an empty variable means "not set", and could not say that
+ * the default goes as well. No list of names has it, because there it could be one.
+ */
+export function networks() {
+  return list(network, "IP addresses or networks, or none", (value) => value.trim() === "none");
 }
 
 export function nameServer() {
@@ -147,10 +153,14 @@ export function webhookSecret() {
   }, { error });
 }
 
-/** A YAML list, or one comma-separated string (which is what environment and flags have). */
-export function list<T>(item: z.ZodType<T, string>, what: string) {
+/**
+ * A YAML list, or one comma-separated string (which is what environment and flags have), of which `isEmpty` may
+ * know one that stands for no entry at all.
+ */
+export function list<T>(item: z.ZodType<T, string>, what: string, isEmpty = (_value: string) => false) {
   const error = `must be a list of ${what}`;
-  return z.union([z.string().transform(splitList), z.array(z.string({ error }))], { error })
+  const fromText = z.string().transform((value) => isEmpty(value) ? [] : splitList(value));
+  return z.union([fromText, z.array(z.string({ error }))], { error })
     .pipe(z.array(item).max(LIST_ENTRIES_MAX, { error: `must have at most ${LIST_ENTRIES_MAX} entries` }));
 }
 

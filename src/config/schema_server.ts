@@ -10,14 +10,13 @@ import {
   integer,
   key,
   list,
-  network,
+  networks,
   size,
   text,
 } from "./schema_kinds.ts";
 
 /** Who is on this host, in the form that base/address.ts matches. */
 const LOOPBACK = ["127.0.0.0/8", "::1"];
-const NETWORKS = "IP addresses or networks";
 
 /** Port 0 is for tests and the demo, which run beside each other. */
 export const serverKeys = {
@@ -52,7 +51,7 @@ export const serverKeys = {
       secret: true,
     },
   ),
-  trusted_proxies: key(list(network(), NETWORKS).prefault([]), {
+  trusted_proxies: key(networks().prefault([]), {
     description: "Proxies whose X-Forwarded-For is believed for the client's address.",
     group: "HTTP API",
     kind: "list",
@@ -72,8 +71,9 @@ export const serverKeys = {
     unit: "requests",
     example: 10,
   }),
-  rate_limit_exempt: key(list(network(), NETWORKS).prefault(LOOPBACK), {
-    description: "Addresses without that limit, which may also hold more than 128 connections.",
+  rate_limit_exempt: key(networks().prefault(LOOPBACK), {
+    description:
+      "Addresses without that limit, which may also hold more than 128 connections; none: no address.",
     group: "HTTP API",
     kind: "list",
     example: LOOPBACK,

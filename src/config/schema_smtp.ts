@@ -12,7 +12,7 @@ import {
   list,
   listenList,
   nameServer,
-  network,
+  networks,
   size,
   text,
 } from "./schema_kinds.ts";
@@ -20,7 +20,6 @@ import { z } from "zod";
 
 /** Postfix on this host, and tests. */
 const LOOPBACK = ["127.0.0.0/8", "::1"];
-const NETWORKS = "IP addresses or networks";
 
 /** YAML reads an unquoted 1.2 as a number; both spellings mean the version. */
 const tlsVersion = z.union([z.literal(["1.2", "1.3"]), z.literal([1.2, 1.3])], {
@@ -48,8 +47,8 @@ const doorKeys = {
     kind: "list",
     example: ["unix:/run/gomail/lmtp.sock"],
   }),
-  xforward_peers: key(list(network(), NETWORKS).prefault(LOOPBACK), {
-    description: "Peers whose XFORWARD is believed for the client's address.",
+  xforward_peers: key(networks().prefault(LOOPBACK), {
+    description: "Peers whose XFORWARD is believed for the client's address; none: nobody.",
     group: "SMTP doors",
     kind: "list",
     example: LOOPBACK,
@@ -141,7 +140,9 @@ const authenticationKeys = {
     example: true,
   }),
   dmarc_enforcement: key(choice("none", "relaxed", "strict").prefault("relaxed"), {
-    description: "none: record. relaxed: failing mail is marked quarantine. strict: p=reject is refused.",
+    description: "none: record. relaxed: failing mail is marked quarantine. strict: p=reject is refused. " +
+      "Mail that names no author, or several (no From field, two), is marked with none as well, and refused with " +
+      "strict.",
     group: "Sender verification",
     kind: "choice",
     example: "relaxed",
@@ -208,8 +209,8 @@ const guardKeys = {
     kind: "duration",
     example: "1h",
   }),
-  connection_allowlist: key(list(network(), NETWORKS).prefault(LOOPBACK), {
-    description: "Addresses without connection limits, throttle and bans.",
+  connection_allowlist: key(networks().prefault(LOOPBACK), {
+    description: "Addresses without connection limits, throttle and bans; none: no address.",
     group: "Abuse limits",
     kind: "list",
     example: LOOPBACK,

@@ -30,11 +30,8 @@ export function jobQuery(
   messageSeq: number | null,
 ): JobQuery | null {
   if (filter.messageId !== undefined && messageSeq === null) return null;
-  const wanted = filter.state === undefined
-    ? states
-    : states === null || states.includes(filter.state)
-    ? [filter.state]
-    : [];
+  const asked = filter.state === undefined ? null : [filter.state].flat();
+  const wanted = asked === null ? states : asked.filter((state) => states === null || states.includes(state));
   if (wanted?.length === 0) return null;
   return {
     states: wanted,

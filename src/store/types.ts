@@ -67,7 +67,8 @@ export interface MessageFilter {
 export interface JobFilter {
   ids?: string[] | undefined;
   carrier?: CarrierName | undefined;
-  state?: JobState | undefined;
+  /** In this state, or in one of these. */
+  state?: JobState | readonly JobState[] | undefined;
   lane?: string | undefined;
   messageId?: string | undefined;
   event?: string | undefined;

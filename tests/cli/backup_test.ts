@@ -81,7 +81,11 @@ test("A config and the secrets that it names come along; of what can't be read i
   withStore(async ({ dir }) => {
     await Deno.writeTextFile(`${dir}/token`, "t0ken-4f9c1b7e2d-Qx\n");
     const config =
-      `data_dir: ${dir}/data\nbearer_token_file: ${dir}/token\ndkim_private_key_path: ${dir}/nowhere\n`;
+      `data_dir: ${dir}/data\nbearer_token_file: ${dir}/token\ndkim_private_key_path: ${dir}/nowhere\nroutes:\n` +
+      `  - {match: "a@b.example", url: "https://a.example/"}\n` +
+      `  - {match: "*", url: "https://a.example/", secret_file: ${dir}/route}\n`;
+    const secret = `whsec_${btoa("x".repeat(32))}\n`;
+    await Deno.writeTextFile(`${dir}/route`, secret);
     await Deno.writeTextFile(`${dir}/gomail.yaml`, config);
     const made = await gomail(`backup create --output ${dir}/b.tar --config ${dir}/gomail.yaml`);
     assertEquals(made.code, 0, made.err);
@@ -95,6 +99,7 @@ test("A config and the secrets that it names come along; of what can't be read i
       await Deno.readTextFile(`${dir}/new/restored-config/bearer_token_file`),
       "t0ken-4f9c1b7e2d-Qx\n",
     );
+    assertEquals(await Deno.readTextFile(`${dir}/new/restored-config/routes_secret_file_1`), secret);
   }));
 
 test("Encrypted for a recipient: increments need no identity, reading does, and another one is refused", () =>

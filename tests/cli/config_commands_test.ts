@@ -40,6 +40,24 @@ test("validate exits 1 and prints every problem with path, value and remedy, and
     assertNotMatch(ran.out, /secure-token-here/);
   }));
 
+test("validate takes a file as the first GoMail saved it, with all its defaults and no DKIM key", async () => {
+  const saved = new URL("../fixtures/config/first_gomail_saved.yaml", import.meta.url);
+  await withConfig(await Deno.readTextFile(saved), async (path) => {
+    const ran = await gomail(["validate", "--json", "--config", path]);
+    const { valid, problems, warnings } = JSON.parse(ran.out) as {
+      valid: boolean;
+      problems: unknown[];
+      warnings: { path: string; problem: string }[];
+    };
+    assertEquals([ran.code, valid, problems], [0, true, []]);
+    const saidOf = (key: string) => warnings.find((warning) => warning.path === key)?.problem ?? "nothing";
+    assertStringIncludes(saidOf("dkim_private_key_path"), "is taken as not set");
+    assertStringIncludes(saidOf("handler_timeout"), "is taken as the default, 60s");
+    assertStringIncludes(saidOf("rate_limit_per_minute"), "is taken as the default, 60");
+    assertStringIncludes(saidOf("api_endpoint"), "points at GoMail itself");
+  });
+});
+
 test("validate --json gives the same to a script", () =>
   withConfig("port: nine\n", async (path) => {
     const ran = await gomail(["validate", "--json", "--config", path]);

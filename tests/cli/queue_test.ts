@@ -39,10 +39,24 @@ test("queue list passes every filter on and prints the jobs", () => {
     assertStringIncludes(ran.out, "ann@example.org");
     assertEquals(ran.out.split("\n")[0]!.split(/ {2,}/).at(-1), "LAST ERROR");
     assertEquals(ran.err, "more: --cursor n\n");
-    await run("queue list");
-    assertEquals(asked[1]!.path, "/v1/queue");
   });
 });
+
+test("queue list shows what is owed and dead letters, unless a state, jobs or a mail are named", () =>
+  withDaemon(() => Response.json({ items: [], next_cursor: null }), async ({ asked, run }) => {
+    const stateOf = async (args: string) => {
+      const { err } = await run(`queue list ${args}`);
+      return [new URL(asked.at(-1)!.path, "http://x").searchParams.get("state"), err];
+    };
+    const owed = "pending,held,dead";
+    assertEquals(await stateOf(""), [owed, "the queue is empty\n"]);
+    assertEquals(await stateOf("--carrier smtp --older-than 2h"), [owed, "no such jobs\n"]);
+    assertEquals(await stateOf("--state all"), [null, "no such jobs\n"]);
+    assertEquals(await stateOf("--state delivered,dropped"), ["delivered,dropped", "no such jobs\n"]);
+    assertEquals(await stateOf("evt_1"), [null, "no such jobs\n"]);
+    assertEquals(await stateOf("--message m1"), [null, "no such jobs\n"]);
+    assertEquals(await stateOf("--message m1 --state held"), ["held", "no such jobs\n"]);
+  }));
 
 test("queue hold, release, retry and drop act by id or filter, and say how many", () =>
   withDaemon(

@@ -67,6 +67,16 @@ test("a key file that can't sign is a problem that names what to do, and never s
   }
 });
 
+test("the first GoMail's default outside the executable's places is a problem that says to remove it", () => {
+  const path = "/etc/mailserver/dkim/private.key";
+  const outside = new Deno.errors.NotCapable(`Requires read access to "${path}"`);
+  const files = { "/c": `dkim_private_key_path: ${path}\n`, [path]: outside };
+  const loaded = okOf(loadFrom({ files, configFile: "/c" }));
+  const { problems } = check(loaded, { readFile: readFrom(files), fileMode: () => null, now: () => 0 });
+  const remedy = problems.find((problem) => problem.path === "dkim_private_key_path")?.remedy;
+  assertEquals(remedy, "remove it if there is no such file, or put a copy below /etc/gomail");
+});
+
 test("a key that is short, open to all, or of nobody is a warning", () => {
   assertEquals(found(YAML, rsa(1024)), ["warning dkim_private_key_path: has 1024 bits, and 2048 are usual"]);
   assertEquals(found(YAML, rsa(2048), 0o644), [

@@ -5,7 +5,7 @@ import { generate } from "selfsigned";
 import { check, withChecks } from "../../src/config/check.ts";
 import type { Surroundings } from "../../src/config/findings.ts";
 import { test } from "../support/test.ts";
-import { briefly, failedOf, loadFrom, loadYaml, okOf, readFrom } from "./support.ts";
+import { briefly, failedOf, loadFrom, loadYaml, okOf, readFrom, type Sources } from "./support.ts";
 
 const TOKEN = "bearer_token: q7Zt4mXw9Lr2Vb8Ns5Kd\n";
 const NOW = Date.UTC(2030, 0, 1);
@@ -58,6 +58,21 @@ test("check() warns about secrets where others can read them", () => {
   const flag = okOf(loadFrom({ flags: { bearer_token: "q7Zt4mXw9Lr2Vb8Ns5Kd" } }));
   assertStringIncludes(briefly(check(flag, surroundings()).warnings).join(), "process list");
   assertEquals(checkYaml("port: 1\n", surroundings({}, 0o644)).warnings.filter((w) => w.startsWith("/")), []);
+});
+
+test("check() warns about a route's secret where others can read it, in the config or in its file", () => {
+  const secret = `whsec_${btoa("x".repeat(32))}`;
+  const openOnes = (part: string, sources: Sources = {}) => {
+    const files = { "/c.yaml": `routes: [{match: "*", url: "https://a.example/"${part}}]\n`, "/s": secret };
+    const loaded = okOf(loadFrom({ files, configFile: "/c.yaml", ...sources }));
+    return check(loaded, surroundings({}, 0o644)).warnings.filter(({ problem }) => /every user/.test(problem))
+      .map(({ path }) => path);
+  };
+  assertEquals(openOnes(`, secret: ${secret}`), ["/c.yaml"]);
+  assertEquals(openOnes(", secret_file: /s"), ["/s"]);
+  assertEquals(openOnes(""), []);
+  const flag = { flags: { routes: JSON.stringify([{ match: "*", url: "https://a.example/", secret }]) } };
+  assertEquals(openOnes("", flag), ["routes"]);
 });
 
 test("check() refuses system directories as data_dir and warns about relative paths", () => {

@@ -152,3 +152,47 @@ test("numbers and booleans in quotes are taken as the first GoMail's reader took
   const { problems } = failedOf(loadYaml('port: "80x"\nspf_enabled: "maybe"\n'));
   assertEquals(problems.map((problem) => problem.value), ['"80x"', '"maybe"']);
 });
+
+test("0 where it was allowed is the default, by any name and place, and a warning says which", () => {
+  const yaml = "rate_limit_per_minute: 0\nrate_limit_burst: '0'\nread_timeout: 0s\nidle_timeout: 0\n" +
+    "http_timeouts: {write: 0, handler: 0ms}\n";
+  const { config, warnings } = okOf(loadYaml(yaml));
+  assertEquals([config.rate_limit_per_minute, config.rate_limit_burst], [60, 10]);
+  assertEquals([config.read_timeout, config.write_timeout], [30_000, 30_000]);
+  assertEquals([config.idle_timeout, config.handler_timeout], [120_000, 60_000]);
+  const zeros = briefly(warnings).filter((text) => text.includes("is taken as the default"));
+  assertEquals(zeros.length, 6);
+  assert(zeros.includes("read_timeout: is taken as the default, 30s: there is no 0 of it any more"));
+  const env = okOf(loadFrom({ env: { MAIL_RATE_LIMIT_BURST: "0", MAIL_READ_TIMEOUT: "0" } }));
+  assertEquals([env.config.rate_limit_burst, env.config.read_timeout, env.warnings.length], [10, 30_000, 2]);
+  assertEquals(okOf(loadYaml("shutdown_timeout: 0\n")).config.shutdown_timeout, 0);
+  assertEquals(failedOf(loadYaml("webhook_timeout: 0\n")).problems.length, 1);
+});
+
+test("validation: is taken as a whole, and the warning names what replaced it", () => {
+  const yaml = "validation:\n  strict_headers: true\n  reject_invalid_domains: true\n  check_spf: true\n" +
+    "  check_dkim: false\n";
+  const { warnings } = okOf(loadYaml(yaml));
+  assertEquals(warnings.map((warning) => [warning.path, warning.value]), [["validation", "a mapping"]]);
+  assertStringIncludes(warnings[0]!.problem, "spf_enabled, dkim_enabled and dmarc_enabled");
+});
+
+test("the old default of dkim_private_key_path is not set where there is no such file", () => {
+  const path = "/etc/mailserver/dkim/private.key";
+  const yaml = `dkim_private_key_path: ${path}\n`;
+  const { config, warnings } = okOf(loadYaml(yaml));
+  assertEquals(config.dkim_private_key_path, undefined);
+  assertEquals(briefly(warnings), [
+    "dkim_private_key_path: is taken as not set: it is the first GoMail's default, and no such file is there",
+  ]);
+  const closed = new Deno.errors.PermissionDenied("x");
+  for (const content of ["a key", closed]) {
+    const there = loadFrom({ files: { "/c": yaml, [path]: content }, configFile: "/c" });
+    assertEquals(okOf(there).config.dkim_private_key_path, path);
+  }
+  const meant = okOf(loadYaml("dkim_private_key_path: /etc/gomail/dkim/private.key\n"));
+  assertEquals([meant.config.dkim_private_key_path, meant.warnings.length], [
+    "/etc/gomail/dkim/private.key",
+    0,
+  ]);
+});

@@ -3,7 +3,7 @@
 import { assert, assertEquals, assertNotMatch, assertStringIncludes } from "@std/assert";
 import type { ConfigKey } from "../../src/config/schema.ts";
 import { test } from "../support/test.ts";
-import { briefly, failedOf, loadFrom, loadYaml, okOf } from "./support.ts";
+import { briefly, failedOf, loadFrom, loadYaml, okOf, type Sources } from "./support.ts";
 
 const denied = () => new Deno.errors.PermissionDenied("no");
 
@@ -64,6 +64,22 @@ test("load() reads lists, booleans, numbers and routes from the environment", ()
   assertEquals(config.routes[0]!.match, "*@a.example");
   assertEquals(config.routes[0]!.events, ["mail.received"]);
   assertEquals(config.webhook_url, undefined);
+});
+
+test("load() empties a list of addresses by none, from every place, and only where none is no name", () => {
+  const keys = ["connection_allowlist", "rate_limit_exempt", "xforward_peers", "trusted_proxies"] as const;
+  const file = keys.map((key) => `${key}: [10.0.0.1]\n`).join("");
+  const read = (sources: Sources) =>
+    okOf(loadFrom({ files: { "/c": file }, configFile: "/c", ...sources })).config;
+  for (const key of keys) {
+    const variable = `MAIL_${key.toUpperCase()}`;
+    assertEquals(read({ env: { [variable]: "none" } })[key], [], key);
+    assertEquals(read({ flags: { [key]: " none " } })[key], [], key);
+    assertEquals(okOf(loadYaml(`${key}: none\n`)).config[key], [], key);
+    assertEquals(read({ env: { [variable]: "" } })[key], ["10.0.0.1"], key);
+    assertEquals(failedOf(loadYaml(`${key}: "none, 10.0.0.1"\n`)).problems.length, 1, key);
+  }
+  assertEquals(read({ env: { MAIL_ADDITIONAL_DOMAINS: "none" } }).additional_domains, ["none"]);
 });
 
 test("load() keeps GoMail's names in the environment", () => {
@@ -200,6 +216,43 @@ test("load() refuses a secret's file that is missing, empty, huge, binary, or se
   assertEquals(problemOf(new Uint8Array(70_000).fill(65)), ["names a file that is too large"]);
   assertEquals(problemOf(new Uint8Array([0xff, 0xfe])), ["names a file that cannot be read: it is not text"]);
   assertEquals(problemOf("x", "bearer_token: y\n"), ["is set as well as bearer_token (file /c)"]);
+});
+
+/** A config whose one route names /s, with what the file has and what else the route has. */
+function routeFrom(content: string | Uint8Array | Error | undefined, more = "") {
+  const route = `{match: "*", url: "https://a.example/", secret_file: /s${more}}`;
+  const files = { "/c": `routes: [${route}]\n`, ...(content !== undefined && { "/s": content }) };
+  return loadFrom({ files, configFile: "/c" });
+}
+
+test("load() takes a route's secret from its file, anew each time, from JSON in the environment as well", () => {
+  const [first, second] = ["a", "b"].map((letter) => `whsec_${btoa(letter.repeat(32))}`);
+  for (const secret of [first!, second!]) {
+    const [route] = okOf(routeFrom(`${secret}\n`)).config.routes;
+    assertEquals([route?.secret, route?.secret_file], [secret, "/s"]);
+  }
+  const json = JSON.stringify([{ match: "*", url: "https://a.example/", secret_file: "/s" }]);
+  const { config } = okOf(loadFrom({ files: { "/s": first! }, env: { MAIL_ROUTES: json } }));
+  assertEquals(config.routes[0]?.secret, first);
+});
+
+test("load() refuses a route's secret_file as any other, and tells nothing of what is in it", () => {
+  const good = `whsec_${btoa("x".repeat(32))}`;
+  const cases: [string | Uint8Array | Error | undefined, string, string][] = [
+    [undefined, "", "names a file that cannot be read: no such file"],
+    [denied(), "", "names a file that cannot be read: permission denied"],
+    ["\n", "", "names an empty file"],
+    [new Uint8Array(70_000).fill(65), "", "names a file that is too large"],
+    [new Uint8Array([0xff, 0xfe]), "", "names a file that cannot be read: it is not text"],
+    ["s3cr3t", "", "names a file whose text must be whsec_ followed by the base64 of 24 to 64 random bytes"],
+    [good, `, secret: ${good}`, "is set as well as secret"],
+  ];
+  for (const [content, more, problem] of cases) {
+    const failed = failedOf(routeFrom(content, more));
+    assertEquals(briefly(failed.problems), [`routes[0].secret_file: ${problem}`]);
+    assertEquals([failed.problems[0]!.value, failed.problems[0]!.source], ['"/s"', "file /c"]);
+    assertNotMatch(JSON.stringify(failed.problems), /s3cr3t|eHh4/);
+  }
 });
 
 test("load() takes a single string where a list is wanted, and the TLS version unquoted", () => {

@@ -270,7 +270,7 @@ async function checkWork(life: Life): Promise<void> {
     const messages = await life.exec("gomail", "message", "list");
     assertEquals([messages.code, messages.err], [0, ""]);
     assertMatch(messages.out, /alice@sender\.test/);
-    const queue = await life.exec("gomail", "queue", "list", "--json");
+    const queue = await life.exec("gomail", "queue", "list", "--state", "all", "--json");
     assertEquals([queue.code, queue.err], [0, ""]);
     assertMatch(queue.out, /webhook/);
   });

@@ -41,7 +41,8 @@ test("queue hold, release and drop move what is owed", () =>
     await run("queue", "release", "--message", id);
     await run("queue", "retry", "--message", id);
     await until(async () => (await d.jobs(id))[0].state === "delivered", "the delivery");
-    assertMatch((await run("queue", "list")).out, /delivered/);
+    assertEquals((await run("queue", "list")).err, "the queue is empty\n");
+    assertMatch((await run("queue", "list", "--state", "all")).out, /delivered/);
   }));
 
 test("domain add takes mail at once, until it is removed", () =>

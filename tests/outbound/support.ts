@@ -195,7 +195,8 @@ export class FakeStore {
   #matching(filter: JobFilter): JobRecord[] {
     return [...this.jobs.values()].filter((job) =>
       (!filter.messageId || job.messageId === filter.messageId) &&
-      (!filter.carrier || job.carrier === filter.carrier) && (!filter.state || job.state === filter.state) &&
+      (!filter.carrier || job.carrier === filter.carrier) &&
+      (!filter.state || [filter.state].flat().includes(job.state)) &&
       (!filter.lane || job.lane === filter.lane)
     );
   }

@@ -208,6 +208,7 @@ testBoth(
     assertEquals(await store.actOnJobs("hold", { lane: "b" }, T0, false), 1);
     assertEquals(await states(), ["pending", "held", "held"]);
     assertEquals(await store.actOnJobs("release", { state: "pending" }, T0, false), 0);
+    assertEquals(await store.actOnJobs("release", { state: ["pending", "held"] }, T0, true), 2);
     assertEquals(await store.actOnJobs("release", { messageId: message.id, lane: "a" }, T0, false), 1);
     assertEquals(await store.actOnJobs("drop", { messageId: "unknown" }, T0, false), 0);
     await store.settle(jobs[0]?.id ?? "", { kind: "dead", at: T0, code: null, error: "expired" });
@@ -241,6 +242,8 @@ testBoth("listJobs() filters by everything it offers and pages", async (store) =
   assertEquals(await lanes({ state: "pending" }), ["webhook a", "smtp *", "webhook a"]);
   assertEquals(await lanes({ state: "delivered" }), ["webhook b"]);
   assertEquals(await lanes({ state: "held" }), []);
+  assertEquals(await lanes({ state: ["pending", "held", "dead"] }), ["webhook a", "smtp *", "webhook a"]);
+  assertEquals(await lanes({ state: ["dead", "delivered"], lane: "b" }), ["webhook b"]);
   assertEquals(await lanes({ state: "pending", carrier: "smtp" }), ["smtp *"]);
   assertEquals(await lanes({ lane: "a", messageId: message.id }), ["webhook a"]);
   assertEquals(await lanes({ messageId: "unknown" }), []);

@@ -160,7 +160,7 @@ export class MemoryStore implements QueueStore {
   async actOnJobs(action: JobAction, filter: JobFilter, now: number, dryRun: boolean): Promise<number> {
     this.#called("actOnJobs");
     const jobs = [...this.jobs.values()].filter((job) =>
-      (!filter.state || job.state === filter.state) && !this.claimed.has(job.id) &&
+      (!filter.state || [filter.state].flat().includes(job.state)) && !this.claimed.has(job.id) &&
       (filter.strandedAfter === undefined ||
         job.dueAt > filter.strandedAfter && (job.attempts > 0 || job.dueAt <= job.createdAt))
     );

@@ -45,13 +45,17 @@ export interface Listener {
   closeIdle(): void;
 }
 
+/** How long a request may take to arrive. The body has a deadline of its own, which can still answer. */
+function deadlines({ read_timeout, handler_timeout }: ReturnType<ListenerOptions["config"]>) {
+  // The second is for a handler that never reads.
+  return { headersTimeout: read_timeout, requestTimeout: read_timeout * 2 + handler_timeout };
+}
+
 /** The server, not listening yet. */
 export function createListener(options: ListenerOptions): Listener {
-  const { read_timeout, idle_timeout, handler_timeout } = options.config();
+  const { read_timeout, idle_timeout } = options.config();
   const server = http.createServer({
-    headersTimeout: read_timeout,
-    // The body has its own deadline, which can still answer; this one is for a handler that never reads.
-    requestTimeout: read_timeout * 2 + handler_timeout,
+    ...deadlines(options.config()),
     connectionsCheckingInterval: Math.min(1000, Math.max(20, Math.round(read_timeout / 4))),
     keepAliveTimeout: idle_timeout,
     maxHeaderSize: HEADER_BYTES_MAX,
@@ -65,6 +69,8 @@ export function createListener(options: ListenerOptions): Listener {
   const sockets = new Map<Duplex, ServerResponse | null>();
   const strangers = new Strangers(options, CONNECTIONS_MAX);
   server.on("connection", (socket) => {
+    // The core reads them each time it checks, so that a reload holds from the next connection on, for all of them.
+    Object.assign(server, deadlines(options.config()));
     if (!strangers.admit(socket, socket.remoteAddress)) return socket.destroy();
     sockets.set(socket, null);
     socket.on("close", () => sockets.delete(socket));

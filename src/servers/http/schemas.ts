@@ -73,8 +73,10 @@ export function pageOf<T extends z.ZodType>(item: T) {
 
 export const paging = {
   limit: z.coerce.number().int().min(1).max(500).default(50),
-  cursor: z.string().regex(/^[\w.~:+/=-]{1,500}$/, { error: "is not a cursor of ours" }).optional()
-    .describe("next_cursor of the page before"),
+  // `cursor=` is what a client writes that has none yet.
+  cursor: z.string().regex(/^[\w.~:+/=-]{0,500}$/, { error: "is not a cursor of ours" })
+    .transform((text) => text === "" ? undefined : text).optional()
+    .describe("next_cursor of the page before; empty or absent: from the start"),
 };
 
 /** Strict, as all queries: a misspelt filter would show everything. */

@@ -13,6 +13,8 @@ import { id, iso, messageSchema, paging, time, word } from "./schemas.ts";
 const carrier = z.enum(["webhook", "smtp"]);
 const jobState = z.enum(["pending", "held", "delivered", "dead", "dropped"]);
 
+const stateList = z.array(jobState).min(1).max(jobState.options.length);
+
 const IDS_MAX = 1000;
 const idList = z.array(word).min(1).max(IDS_MAX);
 
@@ -85,7 +87,9 @@ const jobFilter = z.strictObject({
     error: `must be 1 to ${IDS_MAX} ids of jobs`,
   }).optional().describe("A list, or ids with commas between them"),
   carrier: carrier.optional(),
-  state: jobState.optional(),
+  state: z.union([jobState, stateList, z.string().transform((text) => text.split(",")).pipe(stateList)], {
+    error: `must be one or several of ${jobState.options.join(", ")}`,
+  }).optional().describe("One state, a list, or several with commas between them"),
   lane: word.optional().describe("What shares a destination: a route's match, or a recipient's domain"),
   message_id: word.optional(),
   event: word.optional().describe("Such as mail.received"),

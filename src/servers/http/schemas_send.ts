@@ -162,7 +162,7 @@ export const eventQuery = z.strictObject({
   event: z.enum(EVENT_NAMES).optional().describe("Only these"),
   ...paging,
   cursor: paging.cursor.describe(
-    "next_cursor of the page before; absent: from the oldest event that is kept",
+    "next_cursor of the page before; empty or absent: from the oldest event that is kept",
   ),
 });
 

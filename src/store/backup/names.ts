@@ -22,7 +22,7 @@ const GRAMMAR: readonly [EntryKind, RegExp, number][] = [
   ["blob", /^blobs\/\d{4}-\d{2}\/\d{2}\/[A-Za-z0-9_-]{1,64}$/, BLOB_BYTES_MAX],
   ["dkim", new RegExp(`^dkim/${LABEL}(?:\\.${LABEL})*/${LABEL}\\.pem$`), SMALL_BYTES_MAX],
   ["secret", new RegExp(`^(?:${SECRET_FILES.join("|")})$`), SMALL_BYTES_MAX],
-  ["config", /^config\/[a-z_]{1,64}(?:\.yaml)?$/, SMALL_BYTES_MAX],
+  ["config", /^config\/[a-z_]{1,64}(?:_\d{1,4}|\.yaml)?$/, SMALL_BYTES_MAX],
   ["manifest", /^manifest\.json$/, MANIFEST_BYTES_MAX],
   ["sums", /^manifest\.sha256$/, SMALL_BYTES_MAX],
 ];

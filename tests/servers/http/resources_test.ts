@@ -62,6 +62,31 @@ test("Query parameters that are wrong, unknown or given twice are 400", () =>
     }
   }));
 
+test("An empty cursor is none, in every list", () =>
+  withDoor({}, async (h) => {
+    const lists = ["messages", "events", "queue", "suppressions", "domains", "dkim", "bans", "tokens"];
+    for (const list of lists) {
+      const [plain, empty] = [await h.call(`/v1/${list}`), await h.call(`/v1/${list}?cursor=`)];
+      assertEquals([empty.status, await empty.json()], [200, await plain.json()], list);
+      const limited = await h.call(`/v1/${list}?limit=1&cursor=`);
+      assertEquals([limited.status, Array.isArray((await limited.json()).items)], [200, true], list);
+    }
+    const asked = [...h.store.messageQueries, ...h.store.jobQueries].map(([, page]) => page.cursor);
+    assertEquals(asked, [undefined, undefined, undefined, undefined, undefined, undefined]);
+    assertEquals(h.feed.queries.map(({ cursor }) => cursor), [undefined, undefined, undefined]);
+    const document = await (await h.call("/openapi.json")).json();
+    for (const list of lists) {
+      const parameters = document.paths[`/v1/${list}`].get.parameters as {
+        name: string;
+        required: boolean;
+        schema: { type: string; pattern: string };
+      }[];
+      const cursor = parameters.find((parameter) => parameter.name === "cursor");
+      assertEquals([cursor?.required, cursor?.schema.type], [false, "string"], list);
+      assert(new RegExp(cursor!.schema.pattern).test(""), list);
+    }
+  }));
+
 test("A cursor that the store does not know is 400", () =>
   withDoor({}, async (h) => {
     h.store.error = new InvalidCursor();

@@ -151,7 +151,7 @@ test("The list is newest first, page by page, also when what a cursor points at 
     const times = seen.map(({ created_at }) => created_at);
     assertEquals(times, [...times].sort().reverse());
     for (
-      const wrong of ["cursor=abc", "cursor=", "limit=0", "limit=501", "name=shop", `cursor=${btoa("s5")}`]
+      const wrong of ["cursor=abc", "limit=0", "limit=501", "name=shop", `cursor=${btoa("s5")}`]
     ) {
       assertEquals(await verdictOf(h.call(`/v1/tokens?${wrong}`)), [400, "validation_error"], wrong);
     }

@@ -118,6 +118,22 @@ test("Slow headers get 408 and are closed", () =>
     assertStringIncludes(text, "gomail_timeouts_total 1");
   }));
 
+test("A read_timeout that a reload changed holds for headers as well, shorter and longer", () =>
+  withDoor({ config: { read_timeout: 400 } }, async (h) => {
+    const answeredAfter = async () => {
+      const beganMs = performance.now();
+      const answer = parsed(await h.raw("GET /health HTTP/1.1\r\nHost: x\r\n"));
+      assertEquals([answer.status, answer.body["error"]], [408, "request_timeout"]);
+      return performance.now() - beganMs;
+    };
+    h.config.read_timeout = 1500;
+    const longMs = await answeredAfter();
+    assert(longMs > 1400, `answered after ${longMs} ms`);
+    h.config.read_timeout = 100;
+    const shortMs = await answeredAfter();
+    assert(shortMs < 1000, `answered after ${shortMs} ms`);
+  }));
+
 test("A slow body gets 408, is counted, and nothing is stored", () =>
   withDoor({ config: { read_timeout: 150 } }, async (h) => {
     const answer = parsed(
