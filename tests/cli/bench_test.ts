@@ -3,6 +3,7 @@
 import { assert, assertEquals, assertMatch, assertNotMatch, assertStringIncludes } from "@std/assert";
 import { type FakeMxOptions, startFakeMx } from "../support/fake_mx.ts";
 import { payloadOf, type TestDaemon, withDaemon } from "../support/harness.ts";
+import { unclosed } from "../support/html.ts";
 import { test, withTempDir } from "../support/test.ts";
 import { until } from "../support/until.ts";
 import { gomail, type Ran } from "./support.ts";
@@ -287,18 +288,6 @@ test("a connection that is lost is opened again, and its mail has failed", async
     },
   );
 });
-
-/** Every element is closed in order; good enough for what we write ourselves. */
-function unclosed(html: string): string[] {
-  const open: string[] = [];
-  const wrong: string[] = [];
-  for (const [, slash, name, rest] of html.matchAll(/<(\/?)([a-zA-Z][a-zA-Z0-9]*)([^>]*)>/g)) {
-    if (/^(?:meta|br|hr|line)$/.test(name!) || rest!.endsWith("/")) continue;
-    if (slash === "") open.push(name!);
-    else if (open.pop() !== name) wrong.push(`</${name}>`);
-  }
-  return [...open, ...wrong];
-}
 
 test("the report stands for itself: well-formed, no script, nothing from elsewhere, strangers' text escaped", () =>
   withTempDir(async (dir) => {

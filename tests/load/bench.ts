@@ -10,6 +10,7 @@ import { startLoadReceiver } from "./receiver.ts";
 
 export const RECIPIENT = "inbox@example.com";
 const DNS_ANSWER_MS = 1;
+const POOL = 500;
 
 export interface Bench {
   daemon: DaemonProcess;
@@ -22,13 +23,15 @@ export interface BenchOptions {
   prepare?: (dir: string) => Promise<void>;
   /** Over what suits a load run. */
   values?: Record<string, unknown>;
+  /** How many different mails there are to send. */
+  pool?: number;
   /** For the daemon's runtime. */
   flags?: readonly string[];
 }
 
 export async function withBench<T>(fn: (bench: Bench) => Promise<T>, options: BenchOptions = {}): Promise<T> {
   const dir = await Deno.makeTempDir({ prefix: "gomail-load-" });
-  const { mails, zone, big } = await makeMails(500, 50, 4096);
+  const { mails, zone, big } = await makeMails(options.pool ?? POOL, 50, 4096);
   const dns = await startZoneServer({ records: zone, delayMs: DNS_ANSWER_MS });
   const receiver = await startLoadReceiver();
   try {

@@ -4,8 +4,8 @@
  * synced, and delivers it to a webhook receiver. Generator, DNS and receiver live in this process and share
  * the machine. A mail counts as lost when it got a 250 and its id never reached the receiver.
  *
- *   deno task load seed|burst|soak|big|slow-receiver [--seconds N] [--connections N] [--report FILE]: profiles
- *     with targets, see profiles.ts; exit code 1 when one is missed
+ *   deno task load seed|burst|soak|big|slow-receiver [--seconds N] [--mails N] [--connections N]
+ *     [--report FILE]: profiles with targets, see profiles.ts; exit code 1 when one is missed
  *   deno task load [peak|steady|ready|stored|all] [--seconds 20] [--connections 20] [--messages 1000000]
  *   deno task load porter|flood [--turns 3] [--seconds 20]: the porter's promises, see porter_load.ts
  *   deno task load restore --gigabytes N [--dir D] [--cold]: backup, disaster and restore of a store of that
@@ -99,7 +99,7 @@ function report(name: string, result: RunResult, daemon: DaemonProcess): void {
 
 const args = parseArgs(Deno.args, {
   boolean: ["send", "cold"],
-  string: ["seconds", "connections", "messages", "deferred", "turns", "report", "gigabytes", "dir"],
+  string: ["seconds", "connections", "mails", "messages", "deferred", "turns", "report", "gigabytes", "dir"],
 });
 const profile = String(args._[0] ?? "all");
 const seconds = Number(args.seconds ?? 20);
@@ -109,6 +109,12 @@ let lostAny = false;
 const MODES = ["all", "peak", "steady", "ready", "stored", "porter", "flood", "restore"];
 if (!args.send && !MODES.includes(profile) && !profileOf(profile)) {
   console.error(`There is no load ${profile}: see the top of tests/load/main.ts`);
+  Deno.exit(2);
+}
+for (const name of ["seconds", "mails", "connections"]) {
+  const value = Number(args[name] ?? 1);
+  if (value > 0 && Number.isFinite(value) && (name === "seconds" || Number.isInteger(value))) continue;
+  console.error(`--${name} is a ${name === "seconds" ? "" : "whole "}number above 0`);
   Deno.exit(2);
 }
 
@@ -136,7 +142,12 @@ const judged = args.send ? undefined : profileOf(profile === "all" ? "big" : pro
 if (judged) {
   const text = (name: string) => args[name] === undefined ? undefined : String(args[name]);
   const number = (name: string) => args[name] === undefined ? undefined : Number(args[name]);
-  const options = { seconds: number("seconds"), connections: number("connections"), report: text("report") };
+  const options = {
+    seconds: number("seconds"),
+    mails: number("mails"),
+    connections: number("connections"),
+    report: text("report"),
+  };
   lostAny = !await runProfile(judged, options) || lostAny;
 }
 if (wanted("ready")) {

@@ -1,5 +1,5 @@
 /**
- * `deno task load seed|burst|soak|big|slow-receiver [--seconds N] [--report F]`: the profiles of
+ * `deno task load seed|burst|soak|big|slow-receiver [--seconds N] [--mails N] [--report F]`: the profiles of
  * src/cli/bench/profiles.ts against a daemon in a process of its own, which is measured from outside by the same
  * generator as `gomail bench`. Each prints a verdict against its targets and writes an HTML report. Whoever else uses
  * the machine meanwhile is measured as well, since a latency says as much about them as about us.
@@ -25,6 +25,8 @@ import { startTroubledReceiver } from "./troubled_receiver.ts";
 export interface ProfileOptions {
   /** Instead of the profile's own. */
   seconds?: number | undefined;
+  /** Without it as many as keep the profile's rate. */
+  mails?: number | undefined;
   connections?: number | undefined;
   /** Where the report goes; a file that is there is replaced. */
   report?: string | undefined;
@@ -35,6 +37,9 @@ const SLOW = "slow@example.com", NEVER = "never@example.com";
 const TROUBLED_PART = 1 / 3;
 const WARM_UP = { mails: 100, seconds: 4, connections: 10 };
 const WAIT_MS = 30_000;
+/** For what is never taken: longer than the receiver that is only slow takes. */
+const NEVER_WAIT_MS = 6000;
+const POOL_MAX = 500;
 const LOOK_MS = 100;
 const HELO = "load.example";
 
@@ -93,8 +98,8 @@ function streamsOf(bench: Bench, profile: Profile, mails: readonly LoadMail[]): 
   const part = { ...profile, mails: Math.max(1, Math.round(profile.mails * TROUBLED_PART)) };
   const queue = () =>
     new QueueWhereabouts((use) => withControl(`${bench.daemon.dir}/gomail.sock`, use), systemClock);
-  const troubled = (recipient: string, name: string) => ({
-    plan: { ...streamTo(bench, recipient, mails, part, queue(), name), lookMs: 1000 },
+  const troubled = (recipient: string, name: string, waitMs: number) => ({
+    plan: { ...streamTo(bench, recipient, mails, part, queue(), name), lookMs: 1000, waitMs },
     targets: TROUBLED_STREAM,
   });
   return [
@@ -102,8 +107,8 @@ function streamsOf(bench: Bench, profile: Profile, mails: readonly LoadMail[]): 
       plan: streamTo(bench, RECIPIENT, mails, profile, received, "receiver that is well"),
       targets: profile.targets,
     },
-    troubled(SLOW, "receiver that takes 5 s"),
-    troubled(NEVER, "receiver that never answers"),
+    troubled(SLOW, "receiver that takes 5 s", WAIT_MS),
+    troubled(NEVER, "receiver that never answers", NEVER_WAIT_MS),
   ];
 }
 
@@ -159,12 +164,15 @@ function cpuModel(): string {
 
 const MB = 2 ** 20;
 
+const loadText = ({ mails, seconds }: Profile) =>
+  `${mails} mails ${seconds === 0 ? "at once" : `in ${seconds} s`}`;
+
 function facts(profile: Profile, outcome: Outcome): [string, string][] {
   const memory = Deno.systemMemoryInfo().total / 2 ** 30;
   const resources = outcome.results.at(-1)?.resources;
   return [
     ["profile", `${profile.name}: ${profile.summary}`],
-    ["this run", `${profile.mails} mails in ${profile.seconds} s over ${profile.connections} connections`],
+    ["this run", `${loadText(profile)} over ${profile.connections} connections`],
     ["mails", `${profile.sizeBytes} bytes, DKIM-signed (RSA-2048), from 50 domains`],
     ["when", new Date().toISOString()],
     ["machine", `${navigator.hardwareConcurrency} x ${cpuModel()}, ${memory.toFixed(0)} GB`],
@@ -181,7 +189,9 @@ function facts(profile: Profile, outcome: Outcome): [string, string][] {
 /** Runs one; resolves with whether every target was kept. A target that could not be measured is not kept. */
 export async function runProfile(whole: Profile, options: ProfileOptions): Promise<boolean> {
   const timed = options.seconds === undefined ? whole : shortened(whole, options.seconds);
-  const profile = { ...timed, connections: options.connections ?? timed.connections };
+  const { connections = timed.connections, mails = timed.mails } = options;
+  const profile = { ...timed, connections, mails };
+  const pool = Math.min(POOL_MAX, Math.max(WARM_UP.mails, mails));
   const troubled = profile.needsOwnReceiver ? await startTroubledReceiver() : null;
   const values = troubled === null ? {} : {
     routes: [
@@ -190,13 +200,13 @@ export async function runProfile(whole: Profile, options: ProfileOptions): Promi
     ],
   };
   try {
-    const outcome = await withBench((bench) => measure(bench, profile), { values });
-    const isShort = profile.seconds !== whole.seconds;
+    const outcome = await withBench((bench) => measure(bench, profile), { values, pool });
+    const isWhole = profile.seconds === whole.seconds && profile.mails === whole.mails;
     const notes = [
-      ...(isShort ? [`Shortened from ${whole.seconds} to ${profile.seconds} seconds.`] : []),
+      ...(isWhole ? [] : [`Not the whole profile: ${loadText(profile)}, where it is ${loadText(whole)}.`]),
       `Others had ${(100 * outcome.others).toFixed(0)} % of the machine's processors meanwhile.`,
     ];
-    console.log(`${profile.name}: ${profile.summary}${isShort ? `, here for ${profile.seconds} s` : ""}\n`);
+    console.log(`${profile.name}: ${profile.summary}${isWhole ? "" : `; here ${loadText(profile)}`}\n`);
     console.log(resultText(outcome.results, outcome.verdicts));
     for (const [name, value] of facts(profile, outcome).slice(-3)) console.log(`${name}: ${value}`);
     const report = options.report ??

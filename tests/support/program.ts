@@ -19,11 +19,11 @@ export function hasProgram(name: string): boolean {
   });
 }
 
-/** Runs it to its end, with `input` on stdin. */
+/** Runs it to its end, with `input` on stdin. `env` comes on top of our own environment, unless that is cleared. */
 export async function run(
   name: string,
   args: readonly string[],
-  options: { input?: string; env?: Record<string, string>; cwd?: string } = {},
+  options: { input?: string; env?: Record<string, string>; clearEnv?: boolean; cwd?: string } = {},
 ): Promise<Finished> {
   const { input, ...rest } = options;
   const command = new Deno.Command(name, {
