@@ -134,11 +134,11 @@ interface Outcome {
   cpuMsPerMail: number;
 }
 
-async function measure(bench: Bench, profile: Profile): Promise<Outcome> {
+async function measure(bench: Bench, profile: Profile, warmUpMails: number): Promise<Outcome> {
   const signal = new AbortController().signal;
   const deps = { clock: systemClock, signal };
-  // The first mails are the compiler's to warm up.
-  await runStream(streamTo(bench, RECIPIENT, bench.mails, WARM_UP, heardBy(bench.received)), deps);
+  const warmUp = { ...WARM_UP, mails: warmUpMails, seconds: WARM_UP.seconds * warmUpMails / WARM_UP.mails };
+  await runStream(streamTo(bench, RECIPIENT, bench.mails, warmUp, heardBy(bench.received)), deps);
   const mails = profile.sizeBytes > 1 << 20 ? [await bench.big(profile.sizeBytes)] : bench.mails;
   const resources = watchResources(bench.daemon.pid, profile.seconds);
   const cpuUsed = watchCpu({ daemon: bench.daemon.pid, load: Deno.pid });
@@ -191,7 +191,10 @@ export async function runProfile(whole: Profile, options: ProfileOptions): Promi
   const timed = options.seconds === undefined ? whole : shortened(whole, options.seconds);
   const { connections = timed.connections, mails = timed.mails } = options;
   const profile = { ...timed, connections, mails };
-  const pool = Math.min(POOL_MAX, Math.max(WARM_UP.mails, mails));
+  const isWhole = profile.seconds === whole.seconds && mails === whole.mails;
+  // The first mails are the compiler's to warm up; a run that is cut short is not to be mostly that.
+  const warmUp = isWhole ? WARM_UP.mails : Math.min(WARM_UP.mails, mails);
+  const pool = Math.min(POOL_MAX, Math.max(warmUp, mails));
   const troubled = profile.needsOwnReceiver ? await startTroubledReceiver() : null;
   const values = troubled === null ? {} : {
     routes: [
@@ -200,8 +203,12 @@ export async function runProfile(whole: Profile, options: ProfileOptions): Promi
     ],
   };
   try {
-    const outcome = await withBench((bench) => measure(bench, profile), { values, pool });
-    const isWhole = profile.seconds === whole.seconds && profile.mails === whole.mails;
+    const outcome = await withBench(async (bench) => {
+      const measured = await measure(bench, profile, warmUp);
+      // The daemon would wait for them before it stops.
+      await troubled?.close();
+      return measured;
+    }, { values, pool });
     const notes = [
       ...(isWhole ? [] : [`Not the whole profile: ${loadText(profile)}, where it is ${loadText(whole)}.`]),
       `Others had ${(100 * outcome.others).toFixed(0)} % of the machine's processors meanwhile.`,
