@@ -153,10 +153,11 @@ test("6: the costliest headers that are taken, and those that are not, stall nob
     ];
     await d.send();
     for (const [mail, final] of mails) {
-      // A busy machine stalls us now and then, a costly mail each time.
+      // A busy machine stalls us now and then, with a plain mail as well; a costly mail each time.
       let stallMs = Infinity;
-      for (let i = 0; i < 5 && stallMs >= 200; i++) {
-        stallMs = Math.min(stallMs, await longestStall(() => d.send(mail, {}, final)));
+      for (let i = 0; i < 10 && stallMs >= 200; i++) {
+        const plain = await longestStall(() => d.send());
+        stallMs = Math.min(stallMs, await longestStall(() => d.send(mail, {}, final)) - plain);
       }
       assert(stallMs < 200, `${mail.slice(0, 30)}: ${stallMs} ms`);
     }
