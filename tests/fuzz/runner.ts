@@ -52,6 +52,9 @@ export function batchSeed(seed: number, batch: number): number {
 export class Runner {
   readonly tally: Tally = { runs: 0, slowestMs: 0, slowestProperty: "" };
 
+  /** The input's check that was begun last. */
+  #checked: Promise<unknown> = Promise.resolve();
+
   constructor(private readonly properties: readonly FuzzProperty[], private readonly watch: Watch) {}
 
   /** The property as fast-check runs it, each input timed and announced. */
@@ -61,8 +64,10 @@ export class Runner {
     return fc.asyncProperty(inputs, async (input) => {
       this.watch.begun(index, seed, run++);
       const startedAt = performance.now();
+      const checked = (async () => await check(input))();
+      this.#checked = checked;
       try {
-        await check(input);
+        await checked;
       } finally {
         const tookMs = performance.now() - startedAt;
         this.tally.runs++;
@@ -88,6 +93,10 @@ export class Runner {
       numRuns: runs,
       interruptAfterTimeLimit: SHRINK_MS_MAX,
       ...(path === undefined ? {} : { path }),
+    });
+    // At the time's end fast-check leaves an input half way, and the next property has the same folder.
+    await this.#checked.catch(() => {
+      // Told already, or of an input too many.
     });
     if (!found.failed) return null;
     const { errorInstance } = found;

@@ -134,12 +134,13 @@ test("Of two stores in one folder each has its own chains, and removes no other'
     await makeStore(other);
     await Deno.writeTextFile(`${other}/url_key`, "another's\n");
     const made: Record<string, string[]> = { ours: [], others: [] };
+    let last = "";
     for (let day = 0; day < 4; day++) {
       for (const [whose, dataDir] of [["ours", place.dataDir], ["others", other]] as const) {
         const now = T0 + day * DAY + made[whose]!.length;
-        const { summary } = await createBackup(
-          options(dataDir, place.out, { now, incremental: day % 2 === 1 }),
-        );
+        const incremental = day % 2 === 1;
+        const { summary, path } = await createBackup(options(dataDir, place.out, { now, incremental }));
+        last = path!;
         assertEquals(summary.kind, day % 2 === 1 ? "incremental" : "full");
         if (day % 2 === 1) assertEquals(summary.chain[0], made[whose]!.at(-1));
         made[whose]!.push(summary.id);
@@ -150,7 +151,7 @@ test("Of two stores in one folder each has its own chains, and removes no other'
     assertEquals(gone.map(({ summary }) => summary.id), made.ours!.slice(0, 2).reverse());
     // A restored store is the same one.
     await restoreBackup(`${place.dir}/again`, {
-      source: { kind: "file", path: `${place.out}/${(await listBackups(place.out))[0]!.file}` },
+      source: { kind: "file", path: last },
       openWith: { identities: [] },
       progress: () => {},
       now: T0,
