@@ -111,7 +111,7 @@ const anId = fc.oneof(
 export const words: fc.Arbitrary<Words> = fc.record({
   ids: fc.array(anId, { minLength: 1, maxLength: 6 }).map((ids) => ids.join()),
   carrier: fc.constantFrom("webhook", "smtp"),
-  state: fc.constantFrom("pending", "held", "dead", "delivered", "dropped"),
+  state: fc.constantFrom("pending", "held", "dead", "delivered", "dropped", "pending,held", "dead,held,dead"),
   lane: fc.constantFrom(...LANES, "A.EXAMPLE", "*\0"),
   message_id: anId,
   event: fc.constantFrom(...EVENTS, "mail.dropped"),
@@ -155,8 +155,9 @@ export function meets(job: Job, words: Words): boolean {
     if (name === "ids") return text.split(",").includes(job.id);
     if (name === "recipient") return meetsRecipient(job, text);
     if (name === "older_than") return NOW - job.createdAt > minutesOf(text) * MINUTE_MS;
+    if (name === "state") return text.split(",").includes(job.state);
     if (name === "message_id") return job.messageId === text;
-    return job[name as "carrier" | "state" | "lane" | "event"] === text;
+    return job[name as "carrier" | "lane" | "event"] === text;
   });
 }
 
