@@ -40,8 +40,8 @@ const REMEDY = {
 } as const;
 
 /**
- * The error's message; for a path outside, one that says so in place of the runtime's advice to compile anew, with what to
- * do, which is not the same for every use of a path.
+ * The error's message; for a path outside, one that says so in place of the runtime's advice to compile anew, and what
+ * to do: `remedy` where this use of a path has another than most.
  */
 export function plainMessage(error: Error, remedy?: string): string {
   const access = outsideAccess(error);

@@ -131,15 +131,15 @@ async function prove({ io }: Invocation, dir: string, id: string, passphrase?: s
   }
 }
 
-/** Only after a new backup is in its place, and has been proved. */
+/** Only after a new backup, `madeId`, is in its place and has been proved; without one it says what would go. */
 async function retain(
-  { io, flags }: Invocation,
+  { io }: Invocation,
   { dir, keep, dataDir }: Retention & { dataDir: string },
   madeId?: string,
 ): Promise<Candidate[]> {
   const files = await expendableIn(dir, { keep, store: await storeIdOf(dataDir), madeId });
-  const isDry = isOn(flags, "dry-run");
-  if (!isDry && madeId !== undefined) await removeBackups(dir, files);
+  const isDry = madeId === undefined;
+  if (!isDry) await removeBackups(dir, files);
   for (const { file, bytes } of files) {
     io.err(`${isDry ? "would remove" : "removed"} ${printable(file)}, ${sizeText(bytes)}\n`);
   }

@@ -17,6 +17,8 @@ import { blobRows, type Facts, factsOf, isIntact, openCopy } from "./snapshot.ts
 const WRONG_BODY = `SELECT 1 FROM contents WHERE blob_path IS NOT NULL
   AND NOT coalesce(blob_offset >= 0 AND blob_bytes >= 0, FALSE)`;
 
+const NO_STORE = "its database is none of GoMail's";
+
 /** What SQLite may leave beside a file. */
 async function removeRest(path: string): Promise<void> {
   for (const rest of ["-wal", "-shm"]) {
@@ -68,7 +70,7 @@ function checkRows(db: DatabaseSync, intact: () => boolean): void {
   const [owner] = Object.values(db.prepare("PRAGMA application_id").get() ?? {});
   const version = schemaVersion(db);
   if (owner !== APPLICATION_ID || version < 1) {
-    throw new Unusable("its database is none of GoMail's");
+    throw new Unusable(NO_STORE);
   }
   if (version > MIGRATIONS.length) {
     throw new Unusable(
@@ -99,8 +101,8 @@ export async function unfitness(path: string, intact: boolean): Promise<string |
     checkRows(db, () => intact);
     return null;
   } catch (error) {
-    if (error instanceof Unusable) return error.reason;
-    throw error;
+    // Whatever it is, it is no reason to have no backup.
+    return error instanceof Unusable ? error.reason : NO_STORE;
   } finally {
     db.close();
     await removeRest(path);
@@ -137,7 +139,7 @@ export async function checkDatabase(path: string, manifest: Manifest): Promise<v
     }
   } catch (error) {
     if (error instanceof BackupError) throw error;
-    throw new Unusable("its database is none of GoMail's");
+    throw new Unusable(NO_STORE);
   } finally {
     db?.close();
   }

@@ -91,7 +91,7 @@ async function smallFiles(dataDir: string): Promise<ArchivePlan["small"]> {
   return small;
 }
 
-/** Of a folder itself: root, who may run a backup, reads more than the daemon that owns it and might put a link there. */
+/** Never of what a link leads to: root, who may run a backup, reads more than the daemon that has the folder. */
 async function namesOf(dir: string): Promise<string[]> {
   try {
     if ((await Deno.lstat(dir)).isSymlink) throw new BackupError(`Cannot back up ${dir}: it is a link`);
@@ -120,7 +120,10 @@ async function checkRoom(workIn: string, { dataDir, diskReserve }: CreateOptions
   }
 }
 
-/** Of the copy, and of the archive what is known before the bodies are: a full one in a file holds the whole database again. */
+/**
+ * Of the copy, and of the archive what is known before the bodies are: a full one in a file holds the whole database
+ * again.
+ */
 async function databaseBytes({ dataDir, output }: CreateOptions, base: Manifest | null): Promise<number> {
   const { size } = await Deno.stat(join(dataDir, DATABASE));
   return size * (base === null && output.kind !== "stream" ? 2 : 1);

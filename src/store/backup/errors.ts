@@ -4,7 +4,7 @@ export class BackupError extends Error {
   override readonly name = "BackupError";
 }
 
-/** What is in the backup can't be taken for a store. The reason is of the archive's "its database". */
+/** Its sums are right, and what it holds is no sound store all the same. The reason by itself fits behind a colon. */
 export class Unusable extends BackupError {
   constructor(readonly reason: string) {
     super(`Cannot use the backup: ${reason}`);

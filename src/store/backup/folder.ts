@@ -134,9 +134,9 @@ export async function checkBeside(path: string, manifest: Manifest): Promise<voi
 }
 
 /**
- * The newest backup of this store that an increment can stand on: whole as far as can be seen, all its files there. None
- * when that one has as long a chain as there may be, or a full backup that `isFresh` does not take: an older one would be no better,
- * and a chain without an end could never be removed.
+ * The newest backup of this store that an increment can stand on: whole as far as can be seen, all its files there.
+ * None when that one has as long a chain as there may be, or a full backup that `isFresh` does not take: an older one
+ * would be no better, and a chain without an end could never be removed.
  */
 export async function newestBase(
   dir: string,

@@ -24,8 +24,8 @@ export interface Summary {
   format_version: number;
   id: string;
   kind: BackupKind;
-  /** See store_id.ts; null where the store had none yet. */
-  store: string | null;
+  /** See store_id.ts; null where the store had none yet. Absent in the first backups of this format. */
+  store?: string | null;
   /** The ids of the files that hold it, oldest first, this one last. */
   chain: string[];
   created_at: string;
@@ -84,8 +84,8 @@ function isLastMessage(value: unknown): boolean {
 }
 
 function isSummary(value: Record<string, unknown>): boolean {
-  const { database, chain, missing_blobs: missing } = value;
-  return isText(value.id, BACKUP_ID) && (value.store === null || isText(value.store, STORE_ID)) &&
+  const { database, chain, missing_blobs: missing, store = null } = value;
+  return isText(value.id, BACKUP_ID) && (store === null || isText(store, STORE_ID)) &&
     isChain(chain) && chain.at(-1) === value.id &&
     value.kind === (chain.length === 1 ? "full" : "incremental") && isTime(value.created_at) &&
     isText(value.gomail_version, /^[\w.+-]{1,64}$/) && isCount(value.schema_version) &&

@@ -27,6 +27,17 @@ test("A backup that nothing is wrong with is sound, also when this test has take
   assertEquals((await verify(withManifest((same) => same))).summary.kind, "full");
 });
 
+test("A backup from before they said whose store they are of is sound as well", async () => {
+  const old = withManifest((text) => text.replace(/"store":"[0-9a-f]{16}",/, ""));
+  assertEquals((await verify(good)).summary.store?.length, 16);
+  assertEquals((await verify(old)).summary.store, undefined);
+  assertEquals(
+    (await verify(withManifest((text) => text.replace(/"store":"[0-9a-f]{16}"/, '"store":null')))).summary
+      .store,
+    null,
+  );
+});
+
 test("Names that leave the place, and any other that no backup has", async () => {
   const names = [
     "../gomail.db",
@@ -168,6 +179,7 @@ test("A manifest that lies, with its own sum in order", async () => {
     [(m) => m.replace(/"chain":\["\w+"\]/, '"chain":[]'), /damaged/],
     [(m) => m.replace(/"chain":\["\w+"\]/, '"chain":["../../etc/passwd"]'), /damaged/],
     [(m) => m.replace('"kind":"full"', '"kind":"incremental"'), /damaged/],
+    [(m) => m.replace(/"store":"\w+"/, '"store":"../x"'), /damaged/],
     [(m) => m.replace('"name":"webhook_secret"', '"name":"../webhook_secret"'), /damaged/],
     [(m) => m.replace('"name":"webhook_secret"', '"name":"url_key"'), /damaged/],
     [(m) => m.replace('"name":"webhook_secret"', '"name":"webhook_secret_next"'), /is missing/],
